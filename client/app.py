@@ -1,0 +1,155 @@
+"""The hospital's Flower ClientApp: describe, train, evaluate.
+
+A task is answered with counts or an update; whatever goes wrong is answered with a refusal that
+carries code, public text and hint, and nothing else of the error leaves this process.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import torch
+from flwr.app import Context, Message, RecordDict
+from flwr.clientapp import ClientApp
+
+from client.cases import CaseCache, patients, site_cases
+from client.devices import choose_device, describe_device
+from client.manifest import read_manifest
+from client.site import Site, site_of
+from client.trainer import LocalPlan, mean_loss, predict, train
+from common import __version__
+from common.errors import ConsiliumError, TaskInvalid
+from common.metrics import EvaluationSums
+from common.models import SequenceClassifier, build_model, load_state, state_of
+from common.seeds import derive_seed
+from common.study import Study, from_canonical
+from common.tasks import (
+    Describe,
+    EvaluateTask,
+    Evaluation,
+    SiteDescription,
+    TrainTask,
+    contribution_content,
+    description_content,
+    evaluation_content,
+    read_about,
+    refusal_content,
+    weights_of,
+)
+from common.update import Contribution
+from common.weights import digest, subtract
+
+log = logging.getLogger("consilium.client")
+Action = Callable[[Site, RecordDict], RecordDict]
+
+_cases = CaseCache()
+
+
+def describe(site: Site, content: RecordDict) -> RecordDict:
+    """Counts of the site's cases, after the checks that need no picture."""
+    study = _study(read_about(content, Describe).study)
+    cases = site_cases(read_manifest(site.source.manifest), site.name, study)
+    return description_content(
+        SiteDescription(
+            site=site.name,
+            version=__version__,
+            device=describe_device(choose_device(site.device)),
+            train_cases=len(cases.train),
+            train_patients=patients(cases.train),
+            test_cases=len(cases.test),
+            test_patients=patients(cases.test),
+            train_labels=cases.labels(cases.train, study),
+            test_labels=cases.labels(cases.test, study),
+        )
+    )
+
+
+def train_round(site: Site, content: RecordDict) -> RecordDict:
+    """The update that this site's training cases make to the base model."""
+    task = read_about(content, TrainTask)
+    study = _study(task.study)
+    base = _base(content, task.base_digest)
+    model, device = _model(site, study, base)
+    cases = _cases.get(site.source, "train", study, device)
+    base_loss = mean_loss(model, cases) if task.base_loss else None
+    plan = LocalPlan(
+        training=study.training,
+        progress=(task.round - 1) / study.federation.rounds,
+        seed=derive_seed(task.seed, "local-training", task.round, site.name),
+        proximal_mu=task.proximal_mu,
+        class_weights=task.class_weights,
+    )
+    loss = train(model, cases, plan)
+    return contribution_content(
+        Contribution(
+            site=site.name,
+            round=task.round,
+            base_digest=task.base_digest,
+            delta=subtract(state_of(model), base),
+            cases=len(cases),
+            loss=loss,
+            base_loss=base_loss,
+        )
+    )
+
+
+def evaluate_round(site: Site, content: RecordDict) -> RecordDict:
+    """Counts of how the model does on this site's test cases."""
+    task = read_about(content, EvaluateTask)
+    study = _study(task.study)
+    model, device = _model(site, study, _base(content, task.base_digest))
+    cases = _cases.get(site.source, "test", study, device)
+    scores = predict(model, cases).numpy()
+    sums = EvaluationSums.count(scores, cases.labels.cpu().numpy(), keep_scores=site.share_scores)
+    return evaluation_content(Evaluation(site.name, task.round, task.base_digest, sums))
+
+
+def answer(message: Message, context: Context, action: Action) -> Message:
+    """The reply to ``message``: what ``action`` gives, or a refusal."""
+    name = str(context.node_config.get("site", ""))
+    try:
+        content = action(site_of(context.node_config), message.content)
+    except ConsiliumError as error:
+        log.warning("%s: %s", error.code, error.private)
+        content = refusal_content(error.refusal(), name)
+    except Exception as defect:  # noqa: BLE001  the process edge: Flower would send the text on
+        log.warning("internal: %s", type(defect).__name__)
+        content = refusal_content(ConsiliumError().refusal(), name)
+    return Message(content, reply_to=message)
+
+
+def create_app() -> ClientApp:
+    """A ClientApp with the three actions."""
+    created = ClientApp()
+    created.query()(lambda message, context: answer(message, context, describe))
+    created.train()(lambda message, context: answer(message, context, train_round))
+    created.evaluate()(lambda message, context: answer(message, context, evaluate_round))
+    return created
+
+
+@lru_cache(maxsize=8)
+def _study(text: str) -> Study:
+    return from_canonical(text)
+
+
+def _base(content: RecordDict, named: str) -> dict[str, Any]:
+    weights = weights_of(content)
+    if digest(weights) != named:
+        raise TaskInvalid("the base model's digest is not the one the task names")
+    return weights
+
+
+def _model(site: Site, study: Study, base: dict[str, Any]) -> tuple[SequenceClassifier, torch.device]:
+    model = build_model(study)
+    own = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    if own != {name: array.shape for name, array in base.items()}:
+        raise TaskInvalid("the base model's arrays are not those of the study's model")
+    load_state(model, base)
+    device = choose_device(site.device)
+    return model.to(device), device
+
+
+app = create_app()

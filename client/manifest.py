@@ -1,0 +1,140 @@
+"""A manifest: the CSV that says which picture belongs to which patient, site, split and label.
+
+Columns ``path, site, patient_id, split, label`` and any others; paths are relative to its folder. A
+path may name one row of an array: ``file.npz#train_images/17``.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain
+from pathlib import Path
+
+from common.errors import ManifestInvalid, ManifestMissing, NoSuchSite, PatientInTwoSplits
+
+COLUMNS = ("path", "site", "patient_id", "split", "label")
+SPLITS = ("train", "val", "test")
+Condition = tuple[str, str]  # column, value
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One picture of one patient; ``line`` is where it stands in the manifest."""
+
+    path: str
+    site: str
+    patient_id: str
+    split: str
+    label: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Rows of a manifest, with the folder that their paths start from; ``stamp`` changes with the file."""
+
+    folder: Path
+    by_site: Mapping[str, tuple[Row, ...]]
+    stamp: int = 0
+
+    @classmethod
+    def of(cls, folder: Path, rows: Iterable[Row], stamp: int = 0) -> Manifest:
+        """A manifest of these rows."""
+        by_site: dict[str, list[Row]] = defaultdict(list)
+        for row in rows:
+            by_site[row.site].append(row)
+        return cls(folder, {site: tuple(by_site[site]) for site in sorted(by_site)}, stamp)
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """Names of the sites, sorted."""
+        return tuple(self.by_site)
+
+    @property
+    def rows(self) -> Iterator[Row]:
+        """All rows, site by site."""
+        return chain.from_iterable(self.by_site.values())
+
+    def of_site(self, site: str) -> tuple[Row, ...]:
+        """The rows of one site.
+
+        Raises:
+            NoSuchSite: There are none.
+        """
+        if site not in self.by_site:
+            raise NoSuchSite(f"no rows of site {site!r}; the manifest has: {', '.join(self.sites[:20])}")
+        return self.by_site[site]
+
+
+def read_manifest(path: Path, where: Sequence[Condition] = ()) -> Manifest:
+    """The manifest at ``path``, narrowed to rows whose columns have the values of ``where``.
+
+    Raises:
+        ManifestMissing: It cannot be opened.
+        ManifestInvalid: A column, value or row is missing or out of place.
+        PatientInTwoSplits: Names the rows.
+        NoSuchSite: No row is left.
+    """
+    try:
+        stamp = path.stat().st_mtime_ns
+        return _read(path.resolve(), tuple(where), stamp)
+    except OSError as error:
+        raise ManifestMissing(f"{path}: {error.strerror or error}") from None
+
+
+def write_manifest(path: Path, rows: Iterable[Row]) -> None:
+    """Write rows as a manifest whose paths are kept as they are."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        writer.writerows((r.path, r.site, r.patient_id, r.split, r.label) for r in rows)
+
+
+@lru_cache(maxsize=4)
+def _read(path: Path, where: tuple[Condition, ...], stamp: int) -> Manifest:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = tuple(_rows(csv.DictReader(file), path.name, where))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ManifestInvalid(f"{path}: {error}") from None
+    if not rows:
+        wanted = " and ".join(f"{column}={value}" for column, value in where)
+        raise NoSuchSite(f"{path} has no rows" + (f" with {wanted}" if wanted else ""))
+    _check_splits(rows)
+    return Manifest.of(path.parent, rows, stamp)
+
+
+def _rows(reader: csv.DictReader[str], name: str, where: tuple[Condition, ...]) -> Iterable[Row]:
+    columns = reader.fieldnames or ()
+    for column in (*COLUMNS, *(column for column, _ in where)):
+        if column not in columns:
+            raise ManifestInvalid(f"{name} has no column {column!r}; it has: {', '.join(columns)}")
+    for record in reader:
+        line = reader.line_num
+        if None in record or None in record.values():
+            raise ManifestInvalid(f"{name} line {line}: wrong number of values")
+        if any(record[column] != value for column, value in where):
+            continue
+        values = {column: record[column].strip() for column in COLUMNS}
+        empty = [column for column, value in values.items() if not value]
+        if empty or values["split"] not in SPLITS:
+            reason = f"{empty[0]} is empty" if empty else f"split must be one of {', '.join(SPLITS)}"
+            raise ManifestInvalid(f"{name} line {line}: {reason}")
+        yield Row(**values, line=line)
+
+
+def _check_splits(rows: tuple[Row, ...]) -> None:
+    """A patient's pictures must be in one split, at whichever sites they were taken."""
+    seen: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        seen[row.patient_id][row.split].append(row.line)
+    for splits in seen.values():
+        if len(splits) > 1:
+            where = "; ".join(
+                f"{split}: line {', '.join(map(str, lines[:10]))}" for split, lines in splits.items()
+            )
+            raise PatientInTwoSplits(f"one patient's rows are in {len(splits)} splits ({where})")

@@ -1,0 +1,64 @@
+"""What a site's own installation says to its ClientApp: who it is, where its cases are, which device.
+
+It reaches the app as Flower's node config, set at the site (``flower-supernode --node-config``), never by
+the coordinator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from client.cases import Source
+from common.errors import ManifestMissing
+
+Scalar = str | int | float | bool
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A site as its installation configures it.
+
+    Attributes:
+        name: Its name in the federation and in the manifest.
+        manifest: Path of its manifest.
+        device: ``auto``, ``cpu`` or ``cuda:N``.
+        share_scores: Send single test scores, for exact ranking metrics. Simulation only: a hospital
+            sends histograms.
+    """
+
+    name: str
+    manifest: str
+    device: str = "auto"
+    share_scores: bool = False
+
+    @property
+    def source(self) -> Source:
+        """Where its cases come from."""
+        return Source(Path(self.manifest), self.name)
+
+    def node_config(self) -> dict[str, Scalar]:
+        """The site as Flower's node config."""
+        return {
+            "site": self.name,
+            "manifest": self.manifest,
+            "device": self.device,
+            "share-scores": self.share_scores,
+        }
+
+
+def site_of(node_config: Mapping[str, Scalar]) -> Site:
+    """The site that a node config describes.
+
+    Raises:
+        ManifestMissing: It does not say which site this is or where its manifest is.
+    """
+    if "site" not in node_config or "manifest" not in node_config:
+        raise ManifestMissing("the node config needs site=... and manifest=...; see docs/flower.md")
+    return Site(
+        name=str(node_config["site"]),
+        manifest=str(node_config["manifest"]),
+        device=str(node_config.get("device", "auto")),
+        share_scores=str(node_config.get("share-scores", "false")).lower() == "true",
+    )

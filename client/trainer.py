@@ -1,0 +1,117 @@
+"""Local training: some epochs over a site's own cases, starting from the shared model.
+
+Everything random is drawn from the seed handed in, so the same task gives the same update.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from common.models import SequenceClassifier
+from common.sequences import SequenceBatch
+from common.study import Training
+
+EVALUATION_BATCH = 256
+
+
+@dataclass(frozen=True, slots=True)
+class LocalPlan:
+    """One task's training.
+
+    Attributes:
+        training: The study's ``[training]``.
+        progress: Share of the study's rounds already done, in [0, 1): where the schedule stands.
+        seed: For the order of cases and for dropout.
+        proximal_mu: Weight of ``mu/2 ||w - w_base||^2`` (Li et al. 2020, FedProx, eq. 2).
+        class_weights: Weight of each class in the loss; empty for equal ones.
+    """
+
+    training: Training
+    progress: float
+    seed: int
+    proximal_mu: float = 0.0
+    class_weights: tuple[float, ...] = ()
+
+
+def train(model: SequenceClassifier, cases: SequenceBatch, plan: LocalPlan) -> float:
+    """Train ``model`` in place and return the mean loss over its steps, in nats.
+
+    Args:
+        model: On the device of ``cases``; its weights are the base of FedProx's term.
+        cases: All training cases.
+        plan: What to do.
+    """
+    order = torch.Generator().manual_seed(plan.seed)
+    torch.manual_seed(plan.seed)  # dropout
+    model.train()
+    base = [p.detach().clone() for p in model.parameters()] if plan.proximal_mu else []
+    criterion = _criterion(plan.class_weights, cases.steps.device)
+    optimizer = _optimizer(plan, model)
+    losses = []
+    for index in _batches(len(cases), plan.training, order):
+        batch = cases.take(index)
+        loss = criterion(model(batch.steps, batch.lengths), batch.labels)
+        optimizer.zero_grad()
+        (loss + _proximal(model, base, plan.proximal_mu) if base else loss).backward()
+        if plan.training.clip_grad_norm is not None:
+            nn.utils.clip_grad_norm_(model.parameters(), plan.training.clip_grad_norm)
+        optimizer.step()
+        losses.append(loss.detach())
+    return float(torch.stack(losses).mean())
+
+
+@torch.no_grad()
+def predict(model: SequenceClassifier, cases: SequenceBatch) -> torch.Tensor:
+    """(N, C) class probabilities on the CPU, in the order of ``cases``; the model is left in eval mode."""
+    model.eval()
+    if not len(cases):
+        return torch.zeros(0, model.head.out_features)
+    chunks = torch.arange(len(cases)).split(EVALUATION_BATCH)
+    batches = [cases.take(index) for index in chunks]
+    logits = [model(batch.steps, batch.lengths) for batch in batches]
+    return torch.cat(logits).softmax(dim=1).cpu()
+
+
+def mean_loss(model: SequenceClassifier, cases: SequenceBatch) -> float:
+    """Mean cross-entropy of the model on the cases, in nats."""
+    probability = predict(model, cases)[torch.arange(len(cases)), cases.labels.cpu()]
+    return float(-probability.clamp_min(1e-12).log().mean())
+
+
+def _batches(cases: int, training: Training, order: torch.Generator) -> Iterator[torch.Tensor]:
+    for _ in range(training.local_epochs):
+        yield from torch.randperm(cases, generator=order).split(training.batch_size)
+
+
+def _criterion(class_weights: tuple[float, ...], device: torch.device) -> nn.CrossEntropyLoss:
+    weight = torch.tensor(class_weights, device=device) if class_weights else None
+    return nn.CrossEntropyLoss(weight=weight)
+
+
+def _optimizer(plan: LocalPlan, model: nn.Module) -> torch.optim.Optimizer:
+    training, parameters = plan.training, list(model.parameters())
+    rate = training.learning_rate * _scale(training, plan.progress)
+    match training.optimizer:
+        case "adam":
+            return torch.optim.Adam(parameters, lr=rate, weight_decay=training.weight_decay)
+        case "adamw":
+            return torch.optim.AdamW(parameters, lr=rate, weight_decay=training.weight_decay)
+        case "sgd":
+            return torch.optim.SGD(parameters, lr=rate, weight_decay=training.weight_decay)
+
+
+def _scale(training: Training, progress: float) -> float:
+    """Share of the learning rate that the schedule leaves; cosine ends at a hundredth."""
+    if training.schedule == "constant":
+        return 1.0
+    return 0.01 + 0.99 * (1 + math.cos(math.pi * progress)) / 2
+
+
+def _proximal(model: nn.Module, base: list[torch.Tensor], mu: float) -> torch.Tensor:
+    squares = [(p - b).square().sum() for p, b in zip(model.parameters(), base, strict=True)]
+    return mu / 2 * torch.stack(squares).sum()

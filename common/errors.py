@@ -1,0 +1,269 @@
+"""Every error a person can meet, as one tree.
+
+    ConsiliumError                      exit
+    ├── StudyError                         3   the study file
+    │   ├── StudyFileMissing, StudySyntaxError
+    │   └── UnknownKey, InvalidValue
+    ├── DataError                          4   a site's data
+    │   ├── ManifestMissing, ManifestInvalid, NoSuchSite, SitesOverruled
+    │   ├── LabelUnknown, PatientInTwoSplits
+    │   ├── EmptySite, TooFewCases, NoTestCases
+    │   └── ImageMissing, ImageUnreadable, WrongModality
+    ├── RunError                           5   a federation that cannot go on
+    │   ├── SiteRefused, QuorumNotReached, NothingLearned
+    │   └── UpdateRefused, TaskInvalid
+    └── MachineError                       6   this computer
+        ├── OutputExists, OutputUnwritable, DiskFull, PortTaken
+        ├── DeviceUnavailable, ExtraMissing
+        └── MixedInstallation, FlowerMoved, EngineFailed
+
+Each class has a stable ``code``, a ``public`` sentence free of patient data and paths, and a ``hint``
+that says what to do next. Only these three ever leave a site; the private message given when raising
+may name files and rows, and is shown only to the person at that machine. Exit status 1 is a defect of
+Consilium, 2 wrong usage, 130 an interruption.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What crosses the network of an error: a protocol value, not a crash."""
+
+    code: str
+    public: str
+    hint: str
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.public}"
+
+
+class ConsiliumError(Exception):
+    """Root of the tree.
+
+    Args:
+        private: What happened, for the person at this machine. Defaults to the public sentence.
+        hint: What to do next, where this occurrence knows better than its class. Must be as free of
+            patient data and paths as ``public``.
+    """
+
+    code = "internal"
+    public = "Consilium failed in a way it does not know."
+    hint = "Please report this with the command you ran and the lines above."
+    exit_code = 1
+
+    def __init__(self, private: str = "", *, hint: str = "") -> None:
+        super().__init__(private or self.public)
+        self.private = private or self.public
+        if hint:
+            self.hint = hint
+
+    def refusal(self) -> Refusal:
+        """Code, public sentence and hint: all that may leave this machine."""
+        return Refusal(self.code, self.public, self.hint)
+
+
+class StudyError(ConsiliumError):
+    """The study file is not one that can be run."""
+
+    exit_code = 3
+
+
+class StudyFileMissing(StudyError):  # noqa: D101
+    code = "study-file-missing"
+    public = "The study file cannot be read."
+    hint = "Check the path, or write a first study with `consilium study new`."
+
+
+class StudySyntaxError(StudyError):  # noqa: D101
+    code = "study-syntax"
+    public = "The study file is not valid TOML."
+    hint = "Mend the line named above; text values need quotes."
+
+
+class UnknownKey(StudyError):  # noqa: D101
+    code = "study-unknown-key"
+    public = "The study file holds a key that Consilium does not know."
+    hint = "`consilium study new` prints every key with its meaning."
+
+
+class InvalidValue(StudyError):  # noqa: D101
+    code = "study-invalid-value"
+    public = "A value in the study file is not allowed."
+    hint = "`consilium study new` prints every key with its allowed values."
+
+
+class DataError(ConsiliumError):
+    """A site's data cannot serve the study."""
+
+    exit_code = 4
+
+
+class ManifestMissing(DataError):  # noqa: D101
+    code = "manifest-missing"
+    public = "The manifest cannot be read."
+    hint = "Check the path given with --data; docs/data.md shows what a manifest looks like."
+
+
+class ManifestInvalid(DataError):  # noqa: D101
+    code = "manifest-invalid"
+    public = "The manifest is not one that Consilium can read."
+    hint = "It needs the columns path, site, patient_id, split and label; see docs/data.md."
+
+
+class NoSuchSite(DataError):  # noqa: D101
+    code = "site-unknown"
+    public = "The manifest holds no rows of this site."
+    hint = "Check the site's name and every --where against the manifest's columns."
+
+
+class SitesOverruled(DataError):  # noqa: D101
+    code = "sites-overruled"
+    public = "--sites would overrule the real sites of the manifest."
+    hint = "Leave --sites away, or choose one site first with --where site=NAME."
+
+
+class LabelUnknown(DataError):  # noqa: D101
+    code = "label-unknown"
+    public = "A case has a label that the study does not name."
+    hint = "Add the stored value under [study.labels], or leave those rows out with --where."
+
+
+class PatientInTwoSplits(DataError):  # noqa: D101
+    code = "patient-in-two-splits"
+    public = "A patient is in more than one split."
+    hint = "Give all images of a patient the same split; a test patient must never be trained on."
+
+
+class EmptySite(DataError):  # noqa: D101
+    code = "site-empty"
+    public = "A site has no training cases."
+    hint = "Give it rows with split=train, or leave the site out."
+
+
+class TooFewCases(DataError):  # noqa: D101
+    code = "site-too-small"
+    public = "A site has fewer cases or patients than the study asks for."
+    hint = "Leave the site out, or lower [data] min_cases or min_patients."
+
+
+class NoTestCases(DataError):  # noqa: D101
+    code = "site-without-test-cases"
+    public = "A site has no test cases, so nothing could be said about the model there."
+    hint = "Give it rows with split=test, or accept it with [data] min_test_cases = 0."
+
+
+class ImageMissing(DataError):  # noqa: D101
+    code = "image-missing"
+    public = "An image named by the manifest does not exist."
+    hint = "Paths are relative to the manifest's folder."
+
+
+class ImageUnreadable(DataError):  # noqa: D101
+    code = "image-unreadable"
+    public = "An image cannot be decoded."
+    hint = "Open it in a viewer; replace it or take its row out of the manifest."
+
+
+class WrongModality(DataError):  # noqa: D101
+    code = "image-wrong-modality"
+    public = "An image has another modality than the study asks for."
+    hint = "Take its row out, or widen [data] modality."
+
+
+class RunError(ConsiliumError):
+    """A federation cannot go on."""
+
+    exit_code = 5
+
+
+class SiteRefused(RunError):  # noqa: D101
+    code = "site-refused"
+    public = "A site refused to take part."
+    hint = "The reason above is the site's own; mend it there and start again."
+
+
+class QuorumNotReached(RunError):  # noqa: D101
+    code = "quorum-not-reached"
+    public = "Fewer sites answered than the study asks for."
+    hint = "See which sites are missing and why in run.json; lower min_sites or raise deadline_s."
+
+
+class NothingLearned(RunError):  # noqa: D101
+    code = "nothing-learned"
+    public = "A round ended without a usable change of the model."
+    hint = "See rounds[].missing in run.json; a robust strategy may need more sites than answered."
+
+
+class UpdateRefused(RunError):  # noqa: D101
+    code = "update-refused"
+    public = "A site's update did not pass the coordinator's checks."
+    hint = "Ask the site to compare versions; the update was left out of the round."
+
+
+class TaskInvalid(RunError):  # noqa: D101
+    code = "task-invalid"
+    public = "The site received a task that it cannot read or that does not match its base model."
+    hint = "Run the same Consilium release at the coordinator and at every site."
+
+
+class MachineError(ConsiliumError):
+    """This computer cannot do what was asked."""
+
+    exit_code = 6
+
+
+class OutputExists(MachineError):  # noqa: D101
+    code = "output-exists"
+    public = "The output folder already holds something."
+    hint = "Choose another --out, or add --overwrite to replace an earlier run."
+
+
+class OutputUnwritable(MachineError):  # noqa: D101
+    code = "output-unwritable"
+    public = "The output folder cannot be written."
+    hint = "Choose another --out, or ask for write permission."
+
+
+class DiskFull(MachineError):  # noqa: D101
+    code = "disk-full"
+    public = "There is no space left on the disk."
+    hint = "Free some space or choose another --out; nothing half-written was left behind."
+
+
+class PortTaken(MachineError):  # noqa: D101
+    code = "port-taken"
+    public = "A network port is already in use."
+    hint = "Leave --port away to let Consilium find a free one, or stop the program that holds it."
+
+
+class DeviceUnavailable(MachineError):  # noqa: D101
+    code = "device-unavailable"
+    public = "The chosen device does not exist on this machine."
+    hint = "Use --device auto or --device cpu."
+
+
+class ExtraMissing(MachineError):  # noqa: D101
+    code = "extra-missing"
+    public = "An optional part is not installed."
+    hint = "Install it with pip, for example `pip install 'consilium[ray]'`."
+
+
+class MixedInstallation(MachineError):  # noqa: D101
+    code = "mixed-installation"
+    public = "The packages server, client, common and deploy come from different places."
+    hint = "Install Consilium in a virtual environment of its own."
+
+
+class FlowerMoved(MachineError):  # noqa: D101
+    code = "flower-moved"
+    public = "The installed Flower lacks a name that Consilium needs."
+    hint = "Install the tested version: pip install 'flwr==1.41.*'."
+
+
+class EngineFailed(MachineError):  # noqa: D101
+    code = "engine-failed"
+    public = "A process of the federation ended unexpectedly."
+    hint = "Its last lines are above; the whole log is kept where they say."

@@ -1,0 +1,38 @@
+"""Writing files whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+from common.errors import DiskFull, OutputUnwritable
+
+
+def write_atomically(path: Path, content: bytes | str) -> None:
+    """Put ``content`` at ``path`` in one step: a reader sees the old file or the new one, never a part.
+
+    Raises:
+        DiskFull: No space is left.
+        OutputUnwritable: The folder does not exist or may not be written.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        try:
+            with partial.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise unwritable(path, error) from None
+
+
+def unwritable(path: Path, error: OSError) -> DiskFull | OutputUnwritable:
+    """The coded error for a failed write."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFull(f"{path}: {error.strerror}")
+    return OutputUnwritable(f"{path}: {error.strerror or error}")

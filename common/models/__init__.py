@@ -1,0 +1,7 @@
+"""Recurrent image models whose weights keep plain torch names."""
+
+from common.models.build import build_model, initial_weights
+from common.models.classifier import SequenceClassifier
+from common.models.state import load_state, state_of
+
+__all__ = ["SequenceClassifier", "build_model", "initial_weights", "load_state", "state_of"]

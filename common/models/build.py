@@ -1,0 +1,63 @@
+"""From ``[model]`` and ``[sequence]`` to a model; a new kind is one entry here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from common.models.classifier import SequenceClassifier
+from common.models.encoders import Encoder, FrameEncoder, NoEncoder, RowEncoder
+from common.models.pooling import AttentionPool, LastPool, MaxPool, MeanPool
+from common.models.state import state_of
+from common.seeds import derive_seed
+from common.study import Model, Patches, Rows, Study
+
+CELLS: dict[str, type[nn.RNNBase]] = {"gru": nn.GRU, "lstm": nn.LSTM, "rnn": nn.RNN}
+
+
+def build_model(study: Study) -> SequenceClassifier:
+    """The study's model with torch's default initialisation, on the CPU."""
+    model = study.model
+    encoder = _encoder(model, study.sequence)
+    recurrent = CELLS[model.cell](
+        input_size=encoder.features,
+        hidden_size=model.hidden,
+        num_layers=model.layers,
+        batch_first=True,
+        # Between layers only, as torch means it; with one layer torch would warn.
+        dropout=model.dropout if model.layers > 1 else 0.0,
+        bidirectional=model.bidirectional,
+    )
+    return SequenceClassifier(encoder, recurrent, _pooling(model), len(study.study.classes), model.dropout)
+
+
+def initial_weights(study: Study, seed: int) -> dict[str, NDArray[Any]]:
+    """The weights every site starts from: a function of study and seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(seed, "initial-weights"))
+        return state_of(build_model(study))
+
+
+def _encoder(model: Model, sequence: Rows | Patches) -> Encoder:
+    height, width = sequence.frame
+    if model.encoder == "none":
+        return NoEncoder(height * width)
+    if isinstance(sequence, Rows):
+        return RowEncoder(width)
+    return FrameEncoder(sequence.frame)
+
+
+def _pooling(model: Model) -> nn.Module:
+    directions = 2 if model.bidirectional else 1
+    match model.pooling:
+        case "last":
+            return LastPool(model.hidden, directions)
+        case "mean":
+            return MeanPool()
+        case "max":
+            return MaxPool()
+        case "attention":
+            return AttentionPool(model.hidden * directions)

@@ -1,0 +1,110 @@
+"""What a step passes through before the recurrent stack.
+
+Invariant: what comes out for a case does not depend on the padding behind it, nor on its batch.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import nn
+
+from common.models.masks import all_full, time_mask
+
+
+class Encoder(Protocol):
+    """Steps in, features out; ``features`` is their width."""
+
+    features: int
+
+    def __call__(self, steps: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, T, F) and (B,) to (B, T', features) and the new lengths."""
+        ...
+
+
+class NoEncoder(nn.Module):
+    """The step's own pixels are its features."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.features = features
+
+    def forward(self, steps: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What came in."""
+        return steps, lengths
+
+
+class MaskedGroupNorm(nn.GroupNorm):
+    """Group normalisation (Wu and He 2018) over the rows that are not padding."""
+
+    def masked(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """``x``: (B, C, T, W); ``mask``: (B, 1, T, 1) of ones and zeros; statistics per case."""
+        batch, channels, rows, width = x.shape
+        grouped = (x * mask).view(batch, self.num_groups, channels // self.num_groups, rows, width)
+        kept = mask.unsqueeze(1)
+        count = kept.sum(dim=(2, 3, 4), keepdim=True) * (channels // self.num_groups) * width
+        mean = grouped.sum(dim=(2, 3, 4), keepdim=True) / count
+        variance = ((grouped - mean) * kept).square().sum(dim=(2, 3, 4), keepdim=True) / count
+        normal = ((grouped - mean) / (variance + self.eps).sqrt()).view_as(x)
+        return (normal * self.weight[:, None, None] + self.bias[:, None, None]) * mask
+
+
+class RowEncoder(nn.Module):
+    """Three small convolutions over a picture read row by row; four rows become one step.
+
+    Convolutions see neighbouring rows, so what is padding is set to zero before each of them, as the
+    border of a picture is.
+    """
+
+    def __init__(self, width: int, channels: tuple[int, int, int] = (8, 16, 16)) -> None:
+        super().__init__()
+        first, second, third = channels
+        self.conv1 = nn.Conv2d(1, first, 3, stride=2, padding=1)
+        self.norm1 = MaskedGroupNorm(4, first)
+        self.conv2 = nn.Conv2d(first, second, 3, stride=2, padding=1)
+        self.norm2 = MaskedGroupNorm(4, second)
+        self.conv3 = nn.Conv2d(second, third, 3, padding=1)
+        self.norm3 = MaskedGroupNorm(4, third)
+        self.features = third * -(-width // 4)
+
+    def forward(self, steps: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, T, width) to (B, ceil(T / 4), channels * ceil(width / 4))."""
+        full = all_full(lengths, steps.shape[1])
+        x = steps.unsqueeze(1)
+        for conv, norm in ((self.conv1, self.norm1), (self.conv2, self.norm2), (self.conv3, self.norm3)):
+            x = conv(x)
+            lengths = -(-lengths // conv.stride[0])
+            if full:
+                x = torch.relu(norm(x))
+            else:
+                mask = time_mask(lengths, x.shape[2], x.device)[:, None, :, None].to(x.dtype)
+                x = torch.relu(norm.masked(x, mask))
+        return x.permute(0, 2, 1, 3).flatten(2), lengths
+
+
+class FrameEncoder(nn.Module):
+    """Three small convolutions over each step's own picture (a patch, later a slice or frame)."""
+
+    def __init__(self, frame: tuple[int, int], channels: tuple[int, int, int] = (8, 16, 16)) -> None:
+        super().__init__()
+        self.frame = frame
+        first, second, third = channels
+        self.layers = nn.Sequential(
+            nn.Conv2d(1, first, 3, stride=2, padding=1),
+            nn.GroupNorm(4, first),
+            nn.ReLU(),
+            nn.Conv2d(first, second, 3, stride=2, padding=1),
+            nn.GroupNorm(4, second),
+            nn.ReLU(),
+            nn.Conv2d(second, third, 3, padding=1),
+            nn.GroupNorm(4, third),
+            nn.ReLU(),
+        )
+        self.features = third * -(-frame[0] // 4) * -(-frame[1] // 4)
+
+    def forward(self, steps: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, T, height * width) to (B, T, features); steps are folded into the batch record by record."""
+        batch, count, _ = steps.shape
+        frames = steps.reshape(batch * count, 1, *self.frame)
+        return self.layers(frames).reshape(batch, count, -1), lengths

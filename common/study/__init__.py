@@ -1,0 +1,26 @@
+"""The study: what is trained, on what data, by whom, for how many rounds."""
+
+from common.study.loading import Setting, load_study, parse_study, settings
+from common.study.sections import Federation, Model, Patches, Rows, Section, Study, Training
+from common.study.strategies import STRATEGY_NAMES, StrategyChoice
+from common.study.writing import digest, from_canonical, to_canonical, to_toml
+
+__all__ = [
+    "STRATEGY_NAMES",
+    "Federation",
+    "Model",
+    "Patches",
+    "Rows",
+    "Section",
+    "Setting",
+    "StrategyChoice",
+    "Study",
+    "Training",
+    "digest",
+    "from_canonical",
+    "load_study",
+    "parse_study",
+    "settings",
+    "to_canonical",
+    "to_toml",
+]

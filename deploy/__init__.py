@@ -1,0 +1,1 @@
+"""Where both sides meet: the command `consilium`, simulation, local federations. No domain logic."""

@@ -1,0 +1,21 @@
+"""What a simulation's worker needs, imported once in the fork server while the parent starts up."""
+
+from __future__ import annotations
+
+import torch
+from flwr.app import Context, RecordDict
+
+from client.app import app as client_app
+from client.site import Site
+
+torch.set_num_threads(1)
+
+
+def context_of(node_id: int, site: Site) -> Context:
+    """A site's Flower context."""
+    return Context(
+        run_id=1, node_id=node_id, node_config=dict(site.node_config()), state=RecordDict(), run_config={}
+    )
+
+
+__all__ = ["client_app", "context_of"]

@@ -1,0 +1,40 @@
+"""A process that answers for some sites of a simulation, one message after the other.
+
+Processes, not threads: torch's global generator is one a process, and two sites drawing from it at once
+would not be reproducible. Each works with one thread, as a site of `consilium local` does.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Mapping
+from multiprocessing.connection import Connection
+
+from client.site import Site
+
+PRELOAD = "deploy.engines.warm"
+
+
+def serve(connection: Connection, sites: Mapping[int, Site]) -> None:
+    """Answer batches of messages until the other end closes.
+
+    Args:
+        connection: Receives lists of messages, sends one reply after the other.
+        sites: The sites this process answers for, by node id.
+    """
+    # Ctrl-C reaches the whole process group; the parent decides when its workers end.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    from deploy.engines.warm import client_app, context_of
+
+    contexts = {node_id: context_of(node_id, site) for node_id, site in sites.items()}
+    while True:
+        try:
+            batch = connection.recv()
+        except EOFError:
+            return
+        for message in batch:
+            reply = client_app(message, contexts[message.metadata.dst_node_id])
+            try:
+                connection.send(reply)
+            except (BrokenPipeError, ConnectionResetError):
+                return

@@ -1,0 +1,117 @@
+"""A federation on this machine: which sites there are and where each one's cases come from.
+
+Whatever the researcher points at (a manifest of real sites, one site to be dealt to several, a MedMNIST
+``.npz``) becomes one resolved manifest with absolute paths, which is all that sites ever read.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from client.cases import SiteCases, site_cases
+from client.manifest import Condition, Manifest, Row, read_manifest, write_manifest
+from client.site import Site
+from common.errors import ManifestInvalid, ManifestMissing, SitesOverruled
+from common.seeds import derive_seed
+from common.study import Study
+
+NPZ_SPLITS = ("train", "val", "test")
+DIRICHLET_ALPHA = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class FederationData:
+    """The resolved rows of a federation and the cases of each site, checked."""
+
+    manifest: Manifest
+    cases: dict[str, SiteCases]
+
+    def materialise(self, folder: Path, device: str) -> list[Site]:
+        """Write the resolved manifest into ``folder``; the sites that read it, by name in order."""
+        path = folder / "manifest.csv"
+        write_manifest(path, self.manifest.rows)
+        return [Site(name, str(path), device, share_scores=True) for name in self.cases]
+
+    @property
+    def loads(self) -> list[int]:
+        """Training cases of each site, in the order of the sites."""
+        return [len(cases.train) for cases in self.cases.values()]
+
+
+def resolve(
+    study: Study, data: Path, *, where: Sequence[Condition] = (), sites: int | None = None, seed: int = 0
+) -> FederationData:
+    """The federation that a manifest or ``.npz`` describes, every site checked against the study.
+
+    Raises:
+        DataError: The data cannot serve the study; the message names site and row.
+    """
+    if data.suffix == ".npz":
+        rows, skewed = _npz_rows(data), True
+    else:
+        manifest, skewed = read_manifest(data, where), False
+        rows = [replace(row, path=_absolute(manifest.folder, row.path)) for row in manifest.rows]
+    names = sorted({row.site for row in rows})
+    if sites is not None:
+        if len(names) > 1:
+            raise SitesOverruled(f"the manifest has {len(names)} sites ({', '.join(names[:5])})")
+        rows = deal(rows, sites, seed, skewed=skewed)
+    resolved = Manifest.of(Path("/"), rows)
+    return FederationData(resolved, {site: site_cases(resolved, site, study) for site in resolved.sites})
+
+
+def deal(rows: Sequence[Row], sites: int, seed: int, *, skewed: bool) -> list[Row]:
+    """Deal patients to ``site-1`` .. ``site-N``, the same patient always to one site.
+
+    Args:
+        rows: Rows of one site.
+        sites: How many to deal to.
+        seed: Decides who gets whom.
+        skewed: Draw each class's shares from a Dirichlet distribution (Hsu et al. 2019, alpha 1), so
+            that sites differ in size and prevalence; otherwise shares are even.
+    """
+    draw = np.random.default_rng(derive_seed(seed, "deal-sites"))
+    patients: dict[tuple[str, str], list[str]] = {}
+    for patient, row in sorted({row.patient_id: row for row in reversed(rows)}.items()):
+        patients.setdefault((row.split, row.label), []).append(patient)
+    shares: dict[str, np.ndarray] = {}
+    site_of: dict[str, int] = {}
+    for (_, label), members in sorted(patients.items()):
+        if label not in shares:
+            shares[label] = draw.dirichlet([DIRICHLET_ALPHA] * sites) if skewed else np.full(sites, 1 / sites)
+        order = draw.permutation(len(members))
+        bounds = (np.cumsum(shares[label])[:-1] * len(members) + draw.random() * 0.999).astype(int)
+        for site, chunk in enumerate(np.split(order, bounds)):
+            site_of.update({members[index]: site for index in chunk})
+    width = len(str(sites))
+    return [replace(row, site=f"site-{site_of[row.patient_id] + 1:0{width}d}") for row in rows]
+
+
+def _npz_rows(path: Path) -> list[Row]:
+    """Rows of a MedMNIST ``.npz``: ``train_images``, ``train_labels`` and so on; an image is a patient."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            splits = [split for split in NPZ_SPLITS if f"{split}_images" in arrays]
+            labels = {split: arrays[f"{split}_labels"].reshape(-1) for split in splits}
+    except OSError as error:
+        raise ManifestMissing(f"{path}: {error.strerror or error}") from None
+    except (ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise ManifestInvalid(f"{path} is not a MedMNIST file: {error}") from None
+    if not splits:
+        raise ManifestInvalid(f"{path} has none of {', '.join(f'{s}_images' for s in NPZ_SPLITS)}")
+    source = path.resolve()
+    return [
+        Row(f"{source}#{split}_images/{index}", "all", f"{split}-{index}", split, str(label), index)
+        for split in splits
+        for index, label in enumerate(labels[split])
+    ]
+
+
+def _absolute(folder: Path, path: str) -> str:
+    file, mark, fragment = path.partition("#")
+    return f"{(folder / file).resolve()}{mark}{fragment}"

@@ -1,0 +1,145 @@
+"""run.json: what happened in a run, written whole after every round.
+
+``docs/run.schema.json`` is its schema.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from common import __version__
+from common.errors import ConsiliumError
+from common.files import write_atomically
+from common.metrics import EvaluationSums, curves_of, metrics_of
+from common.study import Study, digest
+from common.tasks import Evaluation, SiteDescription
+from common.weights import norm
+from server.rounds import TrainedRound
+
+SCHEMA = 1
+RUN_FILE = "run.json"
+Status = Literal["running", "completed", "failed", "interrupted"]
+
+
+@dataclass(slots=True)
+class RunRecord:
+    """A run so far. Its fields are those of run.json."""
+
+    study: Study
+    seed: int
+    engine: str
+    status: Status = "running"
+    error: dict[str, str] | None = None
+    sites: dict[str, Any] = field(default_factory=dict)
+    rounds: list[dict[str, Any]] = field(default_factory=list)
+    final: dict[str, Any] | None = None
+    baselines: dict[str, Any] | None = None
+    files: dict[str, Any] = field(default_factory=dict)
+    started_at: str = field(default_factory=lambda: _now())
+    finished_at: str | None = None
+    _began: float = field(default_factory=time.monotonic)
+
+    def describe_sites(self, descriptions: Mapping[str, SiteDescription]) -> None:
+        """Enter what each site said of itself."""
+        classes = self.study.study.classes
+        for site in sorted(descriptions):
+            said = asdict(descriptions[site])
+            for split in ("train_labels", "test_labels"):
+                said[split] = dict(zip(classes, said[split], strict=True))
+            del said["site"]
+            self.sites[site] = {**said, "notes": descriptions[site].notes(classes)}
+
+    def enter_round(
+        self, number: int, duration_s: float, trained: TrainedRound, model_digest: str, metrics: dict[str, Any] | None
+    ) -> None:
+        """Enter a finished round."""
+        self.rounds.append(
+            {
+                "round": number,
+                "duration_s": round(duration_s, 4),
+                "contributed": [c.site for c in trained.contributions],
+                "missing": dict(trained.missing),
+                "model_digest": model_digest,
+                "training": {
+                    c.site: {"cases": c.cases, "loss": c.loss, "update_norm": norm(c.delta)}
+                    for c in trained.contributions
+                },
+                "metrics": metrics,
+            }
+        )
+
+    def close(self, status: Status, error: ConsiliumError | None = None) -> None:
+        """Say how the run ended."""
+        self.status = status
+        self.finished_at = _now()
+        if error is not None:
+            self.error = {"code": error.code, "message": error.private, "hint": error.hint}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document."""
+        return {
+            "schema": SCHEMA,
+            "consilium": __version__,
+            "study": self.study.model_dump(mode="json"),
+            "study_digest": digest(self.study),
+            "seed": self.seed,
+            "engine": self.engine,
+            "started_at": self.started_at,
+            "finished_at": self.finished_at,
+            "duration_s": round(time.monotonic() - self._began, 3),
+            "status": self.status,
+            "error": self.error,
+            "classes": list(self.study.study.classes),
+            "sites": self.sites,
+            "rounds": self.rounds,
+            "final": self.final,
+            "baselines": self.baselines,
+            "files": self.files,
+        }
+
+    def write(self, folder: Path) -> None:
+        """Put the document into ``folder``."""
+        write_run(folder, self.to_dict())
+
+
+def read_run(folder: Path) -> dict[str, Any] | None:
+    """The run.json of a folder, or None while there is none."""
+    try:
+        document: dict[str, Any] = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return document
+
+
+def write_run(folder: Path, document: Mapping[str, Any]) -> None:
+    """Write run.json atomically."""
+    write_atomically(folder / RUN_FILE, json.dumps(document, indent=1) + "\n")
+
+
+def pooled_and_sites(
+    evaluations: Mapping[str, EvaluationSums], classes: tuple[str, ...], *, curves: bool = False
+) -> dict[str, Any] | None:
+    """Metrics over all sites together and of each, or None where nobody counted."""
+    if not evaluations:
+        return None
+    total = EvaluationSums.total([evaluations[site] for site in sorted(evaluations)])
+    pooled = metrics_of(total, classes).to_dict()
+    return {
+        "pooled": {**pooled, **curves_of(total, classes)} if curves else pooled,
+        "sites": {site: metrics_of(evaluations[site], classes).to_dict() for site in sorted(evaluations)},
+    }
+
+
+def sums_of(evaluations: Mapping[str, Evaluation]) -> dict[str, EvaluationSums]:
+    """The counts alone."""
+    return {site: evaluation.sums for site, evaluation in evaluations.items()}
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

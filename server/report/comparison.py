@@ -1,0 +1,209 @@
+"""What federating bought: the shared model against each site alone and against all data in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from server.report.intervals import Interval, interval
+from server.report.markup import Markup, joined, tag
+from server.report.record import Baselines, Evaluation, Run, Scores
+from server.report.summary import METRIC_NAMES
+from server.report.tables import SHOWN, Column, Row, score, table
+from server.report.wording import capitalised, count, listing, metric, signed
+
+_SHARED = "Shared model (federated)"
+_CENTRAL = "All data in one place"
+_SAME = 0.01
+_SCALE_WIDTH, _SCALE_HEIGHT, _EDGE = 190, 26, 10
+
+
+def comparison(run: Run) -> Markup | None:
+    """Verdict and tables, or None if there is nothing to compare with."""
+    if run.baselines is None or run.final is None:
+        return None
+    return joined(
+        [
+            tag("p", _verdict(run, run.final, run.baselines)),
+            _on_all(run, run.final, run.baselines),
+            _on_own(run, run.final, run.baselines) if run.baselines.local else None,
+        ]
+    )
+
+
+def _verdict(run: Run, final: Evaluation, baselines: Baselines) -> str:
+    return " ".join(
+        filter(
+            None,
+            [
+                _against_alone(run, final, baselines.local),
+                _against_central(run, final, baselines.pooled),
+                _on_own_words(run, final, baselines.local),
+            ],
+        )
+    )
+
+
+def _against_alone(run: Run, final: Evaluation, local: Mapping[str, Evaluation]) -> str:
+    alone = {site: v for site, m in local.items() if (v := m.pooled.value(run.headline)) is not None}
+    if not alone:
+        return ""
+    best = max(alone, key=alone.__getitem__)
+    how = _relation(run, final.pooled, local[best].pooled)
+    rival = f"the best model of a single site ({best}, {METRIC_NAMES[run.headline]} {metric(alone[best])})"
+    return f"On the test images of all sites, the shared model {how} {rival}."
+
+
+def _against_central(run: Run, final: Evaluation, central: Evaluation | None) -> str:
+    if central is None:
+        return ""
+    return f"It {_relation(run, final.pooled, central.pooled)} a model trained on all data in one place."
+
+
+def _on_own_words(run: Run, final: Evaluation, local: Mapping[str, Evaluation]) -> str:
+    groups: dict[str, list[str]] = {"better than": [], "about as well as": [], "worse than": []}
+    for site, model in local.items():
+        if (difference := _gain(run, final, local, site)) is not None:
+            alike = _alike(run, final.sites[site], model.sites[site])
+            how = "about as well as" if alike else ("better than" if difference > 0 else "worse than")
+            groups[how].append(site)
+    parts = [f"{how} the site's own model at {listing(sites, 3)}" for how, sites in groups.items() if sites]
+    return f"On a site's own test images, the shared model does {'; '.join(parts)}." if parts else ""
+
+
+def _relation(run: Run, ours: Scores, theirs: Scores) -> str:
+    """How one model stands to another on the same test images."""
+    mine, other = ours.value(run.headline), theirs.value(run.headline)
+    if mine is None or other is None:
+        return "cannot be compared with"
+    if _alike(run, ours, theirs):
+        return "does about as well as"
+    name = METRIC_NAMES[run.headline]
+    return f"is {abs(mine - other):.3f} {name} {'above' if mine > other else 'below'}"
+
+
+def _alike(run: Run, ours: Scores, theirs: Scores) -> bool:
+    """Whether each score lies in the other's 95 % interval; without intervals, whether they nearly agree."""
+    mine, other = ours.value(run.headline) or 0.0, theirs.value(run.headline) or 0.0
+    bounds = [interval(scores, run.headline, run.classes) for scores in (theirs, ours)]
+    inside = [b.low <= value <= b.high for b, value in zip(bounds, (mine, other), strict=True) if b]
+    return all(inside) if inside else abs(mine - other) < _SAME
+
+
+def _on_all(run: Run, final: Evaluation, baselines: Baselines) -> Markup:
+    name = capitalised(METRIC_NAMES[run.headline])
+    models = _models(run, final, baselines)
+    lowest = _lowest(run, models)
+    columns = [Column("Trained by"), Column(name), Column(f"{lowest:.1f} to 1.0", words=True)]
+    columns += [Column(label) for label in ("Shared model's lead", "Accuracy", "F1", "Recall", "Precision")]
+    rows = [_model_row(run, label, model, final, lowest) for label, model in models.items()]
+    hidden = len(baselines.local) - SHOWN
+    notes = [
+        f"{count(hidden)} more models of single sites are in run.json." if hidden > 0 else None,
+        f"Dot: the {name}; bar: its 95 % interval, where there is one. The text above says “about as well” when "
+        "each score lies within the other's interval.",
+        _undefined([s for m in models.values() for s in (m.pooled.auroc, m.pooled.f1, m.pooled.precision)]),
+    ]
+    return table("Tested on the images of all sites together", columns, rows, notes)
+
+
+def _models(run: Run, final: Evaluation, baselines: Baselines) -> dict[str, Evaluation]:
+    """Every model under the name it has in the table; single sites from best to worst."""
+
+    def rank(item: tuple[str, Evaluation]) -> float:
+        return -(item[1].pooled.value(run.headline) or 0.0)
+
+    alone = sorted(baselines.local.items(), key=rank)[:SHOWN]
+    models = {_CENTRAL: baselines.pooled} if baselines.pooled else {}
+    return {**models, _SHARED: final, **{f"{site} alone": model for site, model in alone}}
+
+
+def _lowest(run: Run, models: Mapping[str, Evaluation]) -> float:
+    """Where the scale begins: one half, or lower in tenths if a model or its interval reaches below."""
+    bounds = [interval(m.pooled, run.headline, run.classes) for m in models.values()]
+    lows = [b.low for b in bounds if b] + [
+        v for m in models.values() if (v := m.pooled.value(run.headline)) is not None
+    ]
+    return int(min([0.5, *lows]) * 10) / 10
+
+
+def _model_row(run: Run, label: str, model: Evaluation, final: Evaluation, lowest: float) -> Row:
+    value, shared = model.pooled.value(run.headline), final.pooled.value(run.headline)
+    difference = None if model is final or value is None or shared is None else shared - value
+    bounds = interval(model.pooled, run.headline, run.classes)
+    others = [score(model.pooled.value(key)) for key in ("accuracy", "f1", "recall", "precision")]
+    shown = "" if model is final else signed(difference)
+    cells = [score(value), _scale(value, bounds, lowest), shown, *others]
+    return Row(label, cells, "total" if model is final else None)
+
+
+def _scale(value: float | None, bounds: Interval | None, lowest: float) -> Markup | None:
+    """A dot with its interval on a line from ``lowest`` to 1; the number itself stands beside it."""
+    if value is None:
+        return None
+
+    def x(share: float) -> float:
+        return _EDGE + (share - lowest) / (1 - lowest) * (_SCALE_WIDTH - 2 * _EDGE)
+
+    middle, whisker = _SCALE_HEIGHT / 2, None
+    if bounds:
+        ends = {"x1": x(bounds.low), "x2": x(bounds.high), "y1": middle, "y2": middle}
+        whisker = tag("line", **ends, class_="whisker")
+    tenths = [i / 10 for i in range(round(lowest * 10), 11)]
+    return tag(
+        "svg",
+        joined(tag("line", x1=x(t), x2=x(t), y1=0, y2=_SCALE_HEIGHT, class_="grid") for t in tenths),
+        whisker,
+        tag("circle", cx=x(value), cy=middle, r=5, class_="dot"),
+        viewBox=f"0 0 {_SCALE_WIDTH} {_SCALE_HEIGHT}",
+        width=_SCALE_WIDTH,
+        height=_SCALE_HEIGHT,
+        aria_hidden="true",
+    )
+
+
+def _on_own(run: Run, final: Evaluation, baselines: Baselines) -> Markup:
+    name = METRIC_NAMES[run.headline]
+    central = baselines.pooled
+    columns = [Column("Site"), Column("Test images"), Column("Own model"), Column("Shared model")]
+    columns += [Column("Gain by federating"), *([Column(_CENTRAL)] if central else [])]
+    rows = []
+    for site in _by_gain(run, final, baselines.local):
+        values = [_own(run, model, site) for model in (baselines.local[site], final)]
+        gain = signed(_gain(run, final, baselines.local, site))
+        more = [score(_own(run, central, site))] if central else []
+        n = count(final.sites[site].n) if site in final.sites else ""
+        rows.append(Row(site, [n, *(score(v) for v in values), gain, *more]))
+    undefined = [_own(run, m, site) for site in baselines.local for m in (baselines.local[site], final)]
+    hidden = len(baselines.local) - len(rows)
+    cut = (
+        f"The {len(rows)} sites that gain least are shown; {count(hidden)} more are in run.json."
+        if hidden
+        else None
+    )
+    caption = f"Tested on each site's own images: what a site gains ({name})"
+    return table(caption, columns, rows, [cut, _undefined(undefined)])
+
+
+def _by_gain(run: Run, final: Evaluation, local: Mapping[str, Evaluation]) -> list[str]:
+    if len(local) <= SHOWN:
+        return list(local)
+
+    def rank(site: str) -> float:
+        gain = _gain(run, final, local, site)
+        return 2.0 if gain is None else gain
+
+    return sorted(local, key=rank)[:SHOWN]
+
+
+def _own(run: Run, model: Evaluation, site: str) -> float | None:
+    return model.sites[site].value(run.headline) if site in model.sites else None
+
+
+def _gain(run: Run, final: Evaluation, local: Mapping[str, Evaluation], site: str) -> float | None:
+    alone, shared = _own(run, local[site], site), _own(run, final, site)
+    return None if alone is None or shared is None else shared - alone
+
+
+def _undefined(values: list[float | None]) -> str | None:
+    words = "† Not defined here, for instance the AUROC of a site whose test images all have one class."
+    return words if any(value is None for value in values) else None

@@ -1,0 +1,75 @@
+"""How the run came about: enough to repeat it and to tell its files from others."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from server.report.markup import Child, Markup, joined, tag
+from server.report.record import Run
+from server.report.summary import model_words
+from server.report.wording import count, duration, moment, plural
+
+_ENGINES = {
+    "inprocess": "all sites simulated in one process on one machine",
+    "ray": "all sites simulated by Flower's simulation runtime, Ray",
+    "superlink": "Flower's SuperLink, with a SuperNode for each site",
+    "link": "Consilium's link, gRPC over mutual TLS",
+}
+
+
+def provenance(run: Run) -> Markup:
+    """Names and values of everything that made this run what it is."""
+    facts = {**_what(run), **_where(run), **_traces(run)}
+    rows = (
+        tag("tr", tag("th", name, scope="row"), tag("td", value, class_="words"))
+        for name, value in facts.items()
+        if value
+    )
+    caption = tag("caption", "How the run came about")
+    return tag("div", tag("table", caption, tag("tbody", joined(rows))), class_="scroll facts")
+
+
+def _what(run: Run) -> dict[str, Child]:
+    study = run.document["study"]
+    training, federation = study["training"], study["federation"]
+    strategy = federation["strategy"]
+    options = ", ".join(f"{key} {value}" for key, value in strategy.items() if key != "name")
+    learning = f"{training['optimizer']}, learning rate {training['learning_rate']:g}"
+    batches = (
+        f"batch size {count(training['batch_size'])}, {plural(training['local_epochs'], 'epoch')} a round"
+    )
+    return {
+        "Model": model_words(run),
+        "Training at a site": f"{learning}, {batches}",
+        "Strategy": strategy["name"] + (f" ({options})" if options else ""),
+        "Rounds": f"{count(len(run.rounds))} of {count(run.planned_rounds)}",
+        "Classes": ", ".join(run.classes),
+        "Seed": str(run.document["seed"]),
+    }
+
+
+def _where(run: Run) -> dict[str, Child]:
+    document = run.document
+    engine = document["engine"]
+    devices = Counter(site.device for site in run.sites.values())
+    return {
+        "Engine": f"{engine}: {_ENGINES[engine]}" if engine in _ENGINES else engine,
+        "Devices": ", ".join(f"{device} ({plural(n, 'site')})" for device, n in sorted(devices.items())),
+        "Consilium": f"version {document['consilium']}",
+        "Started": moment(document["started_at"]),
+        "Finished": moment(document["finished_at"]),
+        "Duration": duration(document["duration_s"]),
+    }
+
+
+def _traces(run: Run) -> dict[str, Child]:
+    document, files = run.document, run.document["files"]
+    checkpoints = files.get("checkpoints") or []
+    return {
+        "Study digest (SHA-256)": tag("code", document["study_digest"]),
+        "Model digest (SHA-256)": tag("code", run.final.model_digest) if run.final else None,
+        "Model file": tag("code", files["model"]) if files.get("model") else None,
+        "Checkpoints": plural(len(checkpoints), "file") + f", last {checkpoints[-1]}"
+        if checkpoints
+        else None,
+    }

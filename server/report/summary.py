@@ -1,0 +1,167 @@
+"""The top of the page: how the run ended, what came of it in plain words, and the key figures."""
+
+from __future__ import annotations
+
+from server.report.intervals import interval
+from server.report.markup import Markup, joined, tag
+from server.report.record import Evaluation, Object, Run
+from server.report.wording import (
+    capitalised,
+    count,
+    duration,
+    listing,
+    metric,
+    plural,
+    spelled,
+)
+
+METRIC_NAMES = {"auroc": "AUROC", "accuracy": "accuracy"}
+_CELLS = {"gru": "a GRU", "lstm": "an LSTM", "rnn": "a simple recurrent network"}
+_STOPPED = {
+    "failed": "This run failed",
+    "interrupted": "This run was interrupted",
+    "running": "This run is not finished",
+}
+
+
+def banner(run: Run) -> Markup | None:
+    """What went wrong and what to do about it, or None if the run completed."""
+    if run.status not in _STOPPED:
+        return None
+    heading = f"{_STOPPED[run.status]} after {len(run.rounds)} of {plural(run.planned_rounds, 'round')}"
+    shown = (
+        "Below is what it had recorded until then." if run.rounds else "It had recorded no round until then."
+    )
+    return tag(
+        "section",
+        tag("h2", heading, id="status"),
+        tag("p", run.error.message, " ", tag("code", run.error.code)) if run.error else None,
+        tag("p", tag("strong", "What to do: "), run.error.hint) if run.error and run.error.hint else None,
+        tag("p", shown, class_="note"),
+        class_="banner",
+        aria_labelledby="status",
+    )
+
+
+def lede(run: Run) -> str:
+    """The run in one to three sentences."""
+    model = _CELLS.get(_model(run)["cell"], "a model")
+    if run.status == "completed":
+        did = f"{_who(run)} trained {model}{_together(run)} for {plural(len(run.rounds), 'round')}"
+        return f"{did}; {_reached(run)} {_compared(run)}".strip()
+    did = f"{_who(run)} took part in training {model}{_together(run)}."
+    return f"{did} {capitalised(_reached(run))}"
+
+
+def key_figures(run: Run) -> Markup:
+    """The few numbers to remember."""
+    figures = [*_score_figures(run), *_size_figures(run)]
+    items = (
+        tag("div", tag("dt", name), tag("dd", value, tag("small", more) if more else None))
+        for name, value, more in figures
+    )
+    return tag("dl", joined(items), class_="figures")
+
+
+def model_words(run: Run) -> str:
+    """The model in words, such as ``GRU with 128 hidden units in 1 layer, mean over time``."""
+    model = _model(run)
+    both = "bidirectional " if model["bidirectional"] else ""
+    stack = f"{both}{str(model['cell']).upper()}, {plural(model['hidden'], 'hidden unit')}"
+    encoder = "" if model["encoder"] == "none" else f", after the encoder {model['encoder']}"
+    return f"{stack}, {plural(model['layers'], 'layer')}{encoder}; pooling over time: {model['pooling']}"
+
+
+def _model(run: Run) -> Object:
+    model: Object = run.document["study"]["model"]
+    return model
+
+
+def _who(run: Run) -> str:
+    took_part = frozenset().union(*(r.contributed for r in run.rounds))
+    total = len(run.sites)
+    some = f"{spelled(len(took_part))} of " if len(took_part) < total else ""
+    return capitalised(f"{some}{spelled(total)} {'site' if total == 1 else 'sites'}")
+
+
+def _together(run: Run) -> str:
+    return " together" if len(run.sites) > 1 else ""
+
+
+def _reached(run: Run) -> str:
+    if run.latest is None:
+        return "no evaluation was recorded."
+    name, pooled = METRIC_NAMES[run.headline], run.latest.pooled
+    tested = f"on {plural(pooled.n, 'test image')}" + (" of all sites" if len(run.sites) > 1 else "")
+    value = metric(pooled.value(run.headline), 2)
+    if run.final:
+        return f"{tested} the shared model reaches {name} {value}."
+    return f"{tested} the shared model had reached {name} {value} after round {run.latest.round}."
+
+
+def _compared(run: Run) -> str:
+    if run.baselines is None:
+        return ""
+    alone = _range([model.pooled.value(run.headline) for model in run.baselines.local.values()])
+    first = f"Alone, each site's own model reached {alone}" if alone else ""
+    pooled = run.baselines.pooled
+    value = pooled.pooled.value(run.headline) if pooled else None
+    second = (
+        f"all data pooled in one place would have reached {metric(value, 2)}" if value is not None else ""
+    )
+    sentence = capitalised("; ".join(filter(None, [first, second])))
+    return f"{sentence}." if sentence else ""
+
+
+def _range(values: list[float | None]) -> str:
+    known = sorted(metric(value, 2) for value in values if value is not None)
+    return " to ".join(dict.fromkeys([known[0], known[-1]])) if known else ""
+
+
+def _score_figures(run: Run) -> list[tuple[str, str, str]]:
+    latest = run.latest
+    if latest is None:
+        return []
+    figures = [
+        (f"{capitalised(METRIC_NAMES[run.headline])}, all sites", *_with_interval(run, latest, run.headline))
+    ]
+    if run.headline != "accuracy":
+        figures.append(("Accuracy, all sites", *_with_interval(run, latest, "accuracy")))
+    site, worst = min(
+        ((name, s.value(run.headline)) for name, s in latest.sites.items()),
+        key=lambda item: 2.0 if item[1] is None else item[1],
+        default=("", None),
+    )
+    if worst is not None and len(latest.sites) > 1:
+        figures.append((f"Lowest {METRIC_NAMES[run.headline]} of a site", metric(worst), f"at {site}"))
+    return figures
+
+
+def _with_interval(run: Run, latest: Evaluation, name: str) -> tuple[str, str]:
+    bounds = interval(latest.pooled, name, run.classes)
+    small = f"95 % interval {metric(bounds.low, 2)} to {metric(bounds.high, 2)}" if bounds else ""
+    return metric(latest.pooled.value(name)), small
+
+
+def _size_figures(run: Run) -> list[tuple[str, str, str]]:
+    sites = run.sites.values()
+    seconds = run.document["duration_s"]
+    return [
+        ("Sites", count(len(sites)), listing(list(run.sites), 3) if len(sites) <= 4 else ""),
+        ("Rounds", count(len(run.rounds)), _planned(run)),
+        (
+            "Training images",
+            count(sum(s.train_cases for s in sites)),
+            _patients([s.train_patients for s in sites]),
+        ),
+        ("Test images", count(sum(s.test_cases for s in sites)), _patients([s.test_patients for s in sites])),
+        ("Duration", duration(seconds), ""),
+    ]
+
+
+def _planned(run: Run) -> str:
+    return f"of {count(run.planned_rounds)} planned" if len(run.rounds) != run.planned_rounds else ""
+
+
+def _patients(numbers: list[int]) -> str:
+    return f"of {plural(sum(numbers), 'patient')}"

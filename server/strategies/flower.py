@@ -1,0 +1,119 @@
+"""The twelve strategies, with the aggregation arithmetic of Flower's own.
+
+Every one of them commutes with a shift of all models by the same base, so Flower's ``aggregate_train``
+is called on the deltas, around a base of zeros, in float64. That is the same mathematics as on weights
+and better arithmetic: Krum's distances, ``|x|^2 + |y|^2 - 2 x.y``, cancel in float32 once sites are
+close to each other.
+
+Not used of Flower's strategies: ``start``, ``configure_train`` and ``sample_nodes`` (which draw from an
+unseeded generator and wait for ever for nodes).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, Message, MessageType, MetricRecord, RecordDict
+from flwr.serverapp import strategy as flower
+
+from common.errors import NothingLearned
+from common.flower import free_message
+from common.study import StrategyChoice
+from common.update import Contribution
+from common.weights import Weights
+from server.strategies.protocol import ClientTerms
+
+CASES, LOSS = "num-examples", "train_loss"
+_COMMON = {"weighted_by_key": CASES}
+
+
+class FlowerStrategy:
+    """A strategy of Flower's, fed with deltas."""
+
+    def __init__(self, rule: flower.FedAvg, terms: ClientTerms) -> None:
+        self._rule = rule
+        self._terms = terms
+
+    @property
+    def terms(self) -> ClientTerms:
+        """What the sites must do for it."""
+        return self._terms
+
+    def combine(self, round_number: int, contributions: Sequence[Contribution]) -> Weights:
+        """See :class:`server.strategies.protocol.Strategy`."""
+        messages = [_message(contribution) for contribution in contributions]
+        self._centre(contributions[0].delta)
+        with _quiet():
+            arrays, _ = self._rule.aggregate_train(round_number, messages)
+        if arrays is None:
+            raise NothingLearned(
+                f"{type(self._rule).__name__} needs more than the {len(contributions)} updates it got"
+            )
+        # Flower answers with its arrays in any order; a model's order is that of its weights.
+        return {name: np.asarray(arrays[name].numpy()) for name in contributions[0].delta}
+
+    def _centre(self, like: Weights) -> None:
+        """Tell rules that remember the current model that it is zero: updates are changes of it."""
+        if not hasattr(self._rule, "current_arrays"):
+            return
+        zeros = {name: np.zeros(array.shape) for name, array in like.items()}
+        adaptive = hasattr(self._rule, "v_t")  # FedOpt keeps NumPy arrays where the others keep records
+        self._rule.current_arrays = zeros if adaptive else _record(zeros)
+
+
+def build_strategy(choice: StrategyChoice) -> FlowerStrategy:
+    """The strategy that a study names, with the study's options."""
+    options = choice.model_dump(exclude={"name"})
+    match choice.name:
+        case "fedprox":
+            # Its aggregation is FedAvg's; mu acts at the sites.
+            return FlowerStrategy(flower.FedAvg(**_COMMON), ClientTerms(proximal_mu=choice.proximal_mu))
+        case "qfedavg":
+            rule = flower.QFedAvg(train_loss_key=LOSS, **options, **_COMMON)
+            return FlowerStrategy(rule, ClientTerms(base_loss=True))
+        case _:
+            renamed = {_FLOWER_OPTION.get(key, key): value for key, value in options.items()}
+            return FlowerStrategy(_RULES[choice.name](**renamed, **_COMMON), ClientTerms())
+
+
+_RULES: dict[str, Callable[..., flower.FedAvg]] = {
+    "fedavg": flower.FedAvg,
+    "fedavgm": flower.FedAvgM,
+    "fedadagrad": flower.FedAdagrad,
+    "fedadam": flower.FedAdam,
+    "fedyogi": flower.FedYogi,
+    "fedmedian": flower.FedMedian,
+    "fedtrimmedavg": flower.FedTrimmedAvg,
+    "krum": flower.Krum,
+    "multikrum": flower.MultiKrum,
+    "bulyan": flower.Bulyan,
+}
+_FLOWER_OPTION = {"num_malicious_sites": "num_malicious_nodes", "num_sites_to_select": "num_nodes_to_select"}
+
+
+def _message(contribution: Contribution) -> Message:
+    # QFedAvg (Li et al. 2020, "Fair resource allocation", Alg. 2) weighs by the loss of the base model.
+    loss = contribution.loss if contribution.base_loss is None else contribution.base_loss
+    metrics = MetricRecord({CASES: contribution.cases, LOSS: loss})
+    content = RecordDict({"arrays": _record(contribution.delta), "metrics": metrics})
+    return free_message(content, MessageType.TRAIN)
+
+
+def _record(weights: Weights) -> ArrayRecord:
+    return ArrayRecord({name: Array(np.asarray(a, dtype=np.float64)) for name, a in weights.items()})
+
+
+@contextmanager
+def _quiet() -> Iterator[Any]:
+    """Flower logs each aggregation to the console, which is the terminal's progress display."""
+    logger = logging.getLogger("flwr")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)

@@ -1,0 +1,158 @@
+"""A whole study: gather the sites, run the rounds, keep what comes out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flwr.serverapp import Grid
+
+from common.errors import ConsiliumError, QuorumNotReached, SiteRefused
+from common.models import initial_weights
+from common.study import Study, digest, load_study, to_toml
+from common.files import unwritable, write_atomically
+from common.weights import Weights, save_weights
+from common.weights import digest as weights_digest
+from server.record import RunRecord, pooled_and_sites, sums_of
+from server.rounds import RoundEngine
+from server.roster import Roster, gather, reasons
+from server.strategies import build_strategy
+
+MODEL_FILE, STUDY_FILE, CHECKPOINTS = "model.safetensors", "study.toml", "checkpoints"
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """How to run a study.
+
+    Attributes:
+        study: What to run.
+        seed: Decides every random choice that is not private noise.
+        out: Folder for what comes out; made if need be.
+        engine: Name of what carries the messages, for the record.
+        expect_sites: Nodes to wait for before round 1; 0 for the study's ``min_sites``.
+        gather_timeout_s: How long to wait for them.
+        strict: Stop before round 1 if any site refuses (simulation), instead of going on without it.
+    """
+
+    study: Study
+    seed: int
+    out: Path
+    engine: str
+    expect_sites: int = 0
+    gather_timeout_s: float = 60.0
+    strict: bool = False
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> RunPlan:
+        """The plan in a Flower run config; see docs/flower.md for the keys."""
+        return cls(
+            study=load_study(Path(str(config["study"]))),
+            seed=int(config.get("seed", 0)),
+            out=Path(str(config["out"])),
+            engine=str(config.get("engine", "flower")),
+            expect_sites=int(config.get("expect-sites", 0)),
+            gather_timeout_s=float(config.get("gather-timeout-s", 60.0)),
+            strict=bool(config.get("strict", False)),
+        )
+
+    def run_config(self, study_file: Path) -> dict[str, str | int | float | bool]:
+        """The plan as a Flower run config, its study standing in ``study_file``."""
+        return {
+            "study": str(study_file),
+            "seed": self.seed,
+            "out": str(self.out),
+            "engine": self.engine,
+            "expect-sites": self.expect_sites,
+            "gather-timeout-s": self.gather_timeout_s,
+            "strict": self.strict,
+        }
+
+
+def run_study(grid: Grid, plan: RunPlan) -> RunRecord:
+    """Run the plan over a Grid, leaving run.json, checkpoints and the model in ``plan.out``.
+
+    Raises:
+        ConsiliumError: The study could not be finished; run.json says why.
+    """
+    record = RunRecord(plan.study, plan.seed, plan.engine)
+    _prepare(plan.out, plan.study)
+    try:
+        _run(grid, plan, record)
+    except ConsiliumError as error:
+        record.close("failed", error)
+        raise
+    except KeyboardInterrupt:
+        record.close("interrupted")
+        raise
+    else:
+        record.close("completed")
+    finally:
+        record.write(plan.out)
+    return record
+
+
+def _run(grid: Grid, plan: RunPlan, record: RunRecord) -> None:
+    study = plan.study
+    roster = gather(grid, study, plan.expect_sites or study.federation.min_sites, plan.gather_timeout_s)
+    record.describe_sites(roster.descriptions)
+    _check_roster(roster, plan)
+    record.write(plan.out)
+    engine = RoundEngine(grid, study, plan.seed, roster, build_strategy(study.federation.strategy))
+    weights: Weights = initial_weights(study, plan.seed)
+    for number in range(1, study.federation.rounds + 1):
+        weights = _round(engine, number, weights, plan, record)
+    record.describe_sites(roster.descriptions)
+    _keep_model(weights, plan, record)
+
+
+def _round(engine: RoundEngine, number: int, base: Weights, plan: RunPlan, record: RunRecord) -> Weights:
+    """One round, kept: the new weights."""
+    began = time.monotonic()
+    federation, classes = plan.study.federation, plan.study.study.classes
+    trained = engine.train(number, base)
+    checkpoint = f"{CHECKPOINTS}/round-{number:04d}.safetensors"
+    save_weights(plan.out / checkpoint, trained.weights, _about(plan, number))
+    record.files.setdefault("checkpoints", []).append(checkpoint)
+    last = number == federation.rounds
+    metrics = None
+    if last or number % federation.evaluate_every == 0:
+        counts = sums_of(engine.evaluate(number, trained.weights))
+        metrics = pooled_and_sites(counts, classes)
+        if last:
+            found = pooled_and_sites(counts, classes, curves=True) or {"pooled": None, "sites": {}}
+            record.final = {"round": number, "model_digest": weights_digest(trained.weights), **found}
+    duration_s = time.monotonic() - began
+    record.enter_round(number, duration_s, trained, weights_digest(trained.weights), metrics)
+    record.write(plan.out)
+    return trained.weights
+
+
+def _check_roster(roster: Roster, plan: RunPlan) -> None:
+    if plan.strict and roster.refused:
+        site, refusal = next(iter(sorted(roster.refused.items())))
+        raise SiteRefused(f"{site}: {refusal}", hint=refusal.hint)
+    needed = plan.study.federation.min_sites
+    if len(roster.nodes) < needed:
+        why = "".join(f"\n  {site}: {reason}" for site, reason in reasons(roster.refused).items())
+        raise QuorumNotReached(f"{len(roster.nodes)} sites are there, {needed} needed{why}")
+
+
+def _prepare(out: Path, study: Study) -> None:
+    try:
+        (out / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(out, error) from None
+    write_atomically(out / STUDY_FILE, to_toml(study))
+
+
+def _keep_model(weights: Weights, plan: RunPlan, record: RunRecord) -> None:
+    save_weights(plan.out / MODEL_FILE, weights, _about(plan, plan.study.federation.rounds))
+    record.files = {"model": MODEL_FILE, "study": STUDY_FILE, **record.files}
+
+
+def _about(plan: RunPlan, round_number: int) -> dict[str, str]:
+    return {"study": digest(plan.study), "round": str(round_number), "seed": str(plan.seed)}
