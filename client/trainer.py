@@ -71,7 +71,7 @@ def predict(model: SequenceClassifier, cases: SequenceBatch) -> torch.Tensor:
     model.eval()
     if not len(cases):
         return torch.zeros(0, model.head.out_features)
-    chunks = torch.arange(len(cases)).split(EVALUATION_BATCH)
+    chunks = torch.split(torch.arange(len(cases)), EVALUATION_BATCH)
     batches = [cases.take(index) for index in chunks]
     logits = [model(batch.steps, batch.lengths) for batch in batches]
     return torch.cat(logits).softmax(dim=1).cpu()
@@ -85,7 +85,7 @@ def mean_loss(model: SequenceClassifier, cases: SequenceBatch) -> float:
 
 def _batches(cases: int, training: Training, order: torch.Generator) -> Iterator[torch.Tensor]:
     for _ in range(training.local_epochs):
-        yield from torch.randperm(cases, generator=order).split(training.batch_size)
+        yield from torch.split(torch.randperm(cases, generator=order), training.batch_size)
 
 
 def _criterion(class_weights: tuple[float, ...], device: torch.device) -> nn.CrossEntropyLoss:

@@ -60,6 +60,16 @@ class ConsiliumError(Exception):
         if hint:
             self.hint = hint
 
+    @staticmethod
+    def of_code(code: str, private: str = "") -> ConsiliumError:
+        """An error of the class that has ``code``, or of the root if none has."""
+        classes: list[type[ConsiliumError]] = [ConsiliumError]
+        for known in classes:
+            if known.code == code and known is not ConsiliumError:
+                return known(private)
+            classes.extend(known.__subclasses__())
+        return ConsiliumError(private)
+
     def refusal(self) -> Refusal:
         """Code, public sentence and hint: all that may leave this machine."""
         return Refusal(self.code, self.public, self.hint)

@@ -204,7 +204,8 @@ def refusal_content(refusal: Refusal, site: str) -> RecordDict:
 
 def refusing_site(content: RecordDict) -> str:
     """Name of the site that a refusal comes from, by its own word; empty if it does not say."""
-    return str(content.config_records.get(REFUSAL, {}).get("site", ""))[:100]
+    record = content.config_records.get(REFUSAL)
+    return "" if record is None else str(record.get("site", ""))[:100]
 
 
 def read_refusal(content: RecordDict) -> Refusal | None:

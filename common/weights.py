@@ -27,7 +27,7 @@ def digest(weights: Weights) -> str:
         array = np.ascontiguousarray(weights[name])
         array = array.astype(array.dtype.newbyteorder("<"), copy=False)
         sha.update(f"{name}\0{array.dtype.str}\0{array.shape}\0".encode())
-        sha.update(memoryview(array).cast("B") if array.size else b"")
+        sha.update(array.data.cast("B") if array.size else b"")
     return sha.hexdigest()
 
 

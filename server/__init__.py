@@ -1,1 +1,1 @@
-"""The coordinator's side: its Flower ServerApp and everything between a reply and a model. Never imports a hospital."""
+"""The coordinator's side: its Flower ServerApp and the round engine. Never imports the hospital."""

@@ -42,7 +42,9 @@ def ask(
     ]
     ids = list(grid.push_messages(messages))
     waiting = {message_id: node for message_id, node in zip(ids, contents, strict=False) if message_id}
-    yield from (_missing(node, "the message was not accepted") for node in set(contents) - set(waiting.values()))
+    yield from (
+        _missing(node, "the message was not accepted") for node in set(contents) - set(waiting.values())
+    )
     began = time.monotonic()
     while waiting:
         arrived = list(grid.pull_messages(list(waiting)))

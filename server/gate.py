@@ -40,6 +40,8 @@ def _check_arrays(delta: Weights, base: Weights) -> None:
         raise UpdateRefused(f"arrays missing or unknown: {sorted(set(delta) ^ set(base))[:5]}")
     for name, array in delta.items():
         if array.shape != base[name].shape or array.dtype != base[name].dtype:
-            raise UpdateRefused(f"{name} is {array.dtype}{array.shape}, not {base[name].dtype}{base[name].shape}")
+            raise UpdateRefused(
+                f"{name} is {array.dtype}{array.shape}, not {base[name].dtype}{base[name].shape}"
+            )
         if not np.isfinite(array).all():
             raise UpdateRefused(f"{name} holds values that are not finite")

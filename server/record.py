@@ -56,7 +56,12 @@ class RunRecord:
             self.sites[site] = {**said, "notes": descriptions[site].notes(classes)}
 
     def enter_round(
-        self, number: int, duration_s: float, trained: TrainedRound, model_digest: str, metrics: dict[str, Any] | None
+        self,
+        number: int,
+        duration_s: float,
+        trained: TrainedRound,
+        model_digest: str,
+        metrics: dict[str, Any] | None,
     ) -> None:
         """Enter a finished round."""
         self.rounds.append(

@@ -54,7 +54,9 @@ class Roster:
 
     def label_counts(self) -> list[int]:
         """Training cases of each class over all sites ever present."""
-        return [sum(counts) for counts in zip(*(d.train_labels for d in self.descriptions.values()), strict=True)]
+        return [
+            sum(counts) for counts in zip(*(d.train_labels for d in self.descriptions.values()), strict=True)
+        ]
 
     def _enter(self, reply: Reply) -> None:
         if reply.refusal is not None:

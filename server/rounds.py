@@ -66,7 +66,11 @@ class RoundEngine:
         federation = self._study.federation
         self._roster.refresh(self._grid, self._study, federation.deadline_s)
         chosen = select_sites(
-            list(self._roster.nodes), federation.fraction_sites, federation.min_sites, self._seed, round_number
+            list(self._roster.nodes),
+            federation.fraction_sites,
+            federation.min_sites,
+            self._seed,
+            round_number,
         )
         task = self._train_task(round_number, digest(base))
         read = self._reader(task, base)

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from common.seeds import generator
 
 
-def select_sites(sites: Sequence[str], fraction: float, at_least: int, seed: int, round_number: int) -> list[str]:
+def select_sites(
+    sites: Sequence[str], fraction: float, at_least: int, seed: int, round_number: int
+) -> list[str]:
     """A seeded sample of the sites, sorted by name: a function of (seed, round) and of who is there.
 
     At least ``at_least`` are chosen where there are so many; it never waits.

@@ -11,14 +11,14 @@ from typing import Any
 from flwr.serverapp import Grid
 
 from common.errors import ConsiliumError, QuorumNotReached, SiteRefused
+from common.files import unwritable, write_atomically
 from common.models import initial_weights
 from common.study import Study, digest, load_study, to_toml
-from common.files import unwritable, write_atomically
 from common.weights import Weights, save_weights
 from common.weights import digest as weights_digest
 from server.record import RunRecord, pooled_and_sites, sums_of
-from server.rounds import RoundEngine
 from server.roster import Roster, gather, reasons
+from server.rounds import RoundEngine
 from server.strategies import build_strategy
 
 MODEL_FILE, STUDY_FILE, CHECKPOINTS = "model.safetensors", "study.toml", "checkpoints"

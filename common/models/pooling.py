@@ -53,5 +53,5 @@ class AttentionPool(nn.Module):
 
     def weights(self, outputs: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """(B, T) share of each step; zero on padding, one in sum."""
-        scores = self.score(torch.tanh(self.project(outputs))).squeeze(2)
+        scores: torch.Tensor = self.score(torch.tanh(self.project(outputs))).squeeze(2)
         return scores.masked_fill(~mask, float("-inf")).softmax(dim=1)

@@ -3,7 +3,7 @@
 from common.study.loading import Setting, load_study, parse_study, settings
 from common.study.sections import Federation, Model, Patches, Rows, Section, Study, Training
 from common.study.strategies import STRATEGY_NAMES, StrategyChoice
-from common.study.writing import digest, from_canonical, to_canonical, to_toml
+from common.study.writing import digest, from_canonical, template, to_canonical, to_toml
 
 __all__ = [
     "STRATEGY_NAMES",
@@ -21,6 +21,7 @@ __all__ = [
     "load_study",
     "parse_study",
     "settings",
+    "template",
     "to_canonical",
     "to_toml",
 ]

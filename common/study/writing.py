@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from importlib import resources
 from typing import Any
 
 import tomli_w
@@ -15,6 +16,11 @@ from common.study.sections import Study
 def to_toml(study: Study) -> str:
     """The resolved study as a study file; reading it back gives the same study."""
     return tomli_w.dumps(_without_none(study.model_dump(mode="json")))
+
+
+def template() -> str:
+    """A commented study file with every key at its default."""
+    return resources.files(__package__).joinpath("template.toml").read_text(encoding="utf-8")
 
 
 def to_canonical(study: Study) -> str:

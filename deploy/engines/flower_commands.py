@@ -15,15 +15,24 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.metadata import entry_points
+from typing import Any
 
 from common.errors import EngineFailed
 
-COMMAND = (sys.executable, "-P", "-m", "deploy.engines.flower_commands")
-"""Starts the child process, which wants its standard input and output to be pipes."""
+COMMAND = (sys.executable, "-P", __file__)
+"""Starts the child process, which wants its standard input and output to be pipes.
+
+By path, not as a module: importing the package that this file is in would take longer than loading ``flwr``.
+"""
 
 _TICK_S = 0.25
 _READ_BYTES = 65_536
+
+
+class CommandFailed(EngineFailed):
+    """A ``flwr`` command ended with an error."""
 
 
 class FlowerCommands:
@@ -35,7 +44,8 @@ class FlowerCommands:
     """
 
     def __init__(self, process: subprocess.Popen[bytes], tick: Callable[[], None]) -> None:
-        assert process.stdin is not None and process.stdout is not None  # noqa: S101
+        if process.stdin is None or process.stdout is None:
+            raise ValueError("the process needs pipes")
         self._requests, self._answers = process.stdin, process.stdout
         self._tick = tick
 
@@ -43,15 +53,30 @@ class FlowerCommands:
         """Return what ``flwr`` prints when called with ``arguments``.
 
         Raises:
-            EngineFailed: The command failed.
+            CommandFailed: The command failed; the child is ready for the next one.
         """
-        self._requests.write(json.dumps(arguments).encode() + b"\n")
-        self._requests.flush()
+        # A child that has ended is reported by ``tick``, which knows its log.
+        with suppress(BrokenPipeError):
+            self._requests.write(json.dumps(arguments).encode() + b"\n")
+            self._requests.flush()
         answer = json.loads(self._read_line())
         output: str = answer["output"]
         if not answer["ok"]:
-            raise EngineFailed(f"`flwr {' '.join(arguments[:2])}` failed: {output.strip()}")
+            self._tick()  # the death of another process, if there was one, says more than a failed command
+            raise CommandFailed(f"`flwr {' '.join(arguments[:2])}` failed: {output.strip()}")
         return output
+
+    def json(self, *arguments: str) -> Any:
+        """Return what ``flwr`` answers when it is asked for JSON.
+
+        Raises:
+            CommandFailed: The command failed, which it may tell in the answer alone.
+        """
+        output = self(*arguments, "--format=json")
+        answer = json.loads(output)
+        if not answer["success"]:
+            raise CommandFailed(f"`flwr {arguments[0]}` failed: {output.strip()}")
+        return answer
 
     def _read_line(self) -> bytes:
         line = b""

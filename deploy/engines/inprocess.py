@@ -23,6 +23,7 @@ from flwr.serverapp import Grid
 from client.site import Site
 from common.flower import adopt_identity, empty_run, error_reply, with_message_id
 from deploy.engines.worker import PRELOAD, serve
+from server.study_run import RunPlan, run_study
 
 WORKER_DIED = 1
 PULL_WAIT_S = 0.05
@@ -54,7 +55,7 @@ class InProcessGrid(Grid):
         """
         adopt_identity(RUN_ID)
         self._run = empty_run(RUN_ID)
-        self._sites = {node_id: site for node_id, site in enumerate(sites, start=1)}
+        self._sites = dict(enumerate(sites, start=1))
         number = max(1, min(workers or os.cpu_count() or 1, len(sites)))
         self._home = _spread(loads, number)
         self._context = fork_server()
@@ -88,7 +89,12 @@ class InProcessGrid(Grid):
         return self._run
 
     def create_message(
-        self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
+        self,
+        content: RecordDict,
+        message_type: str,
+        dst_node_id: int,
+        group_id: str,
+        ttl: float | None = None,
     ) -> Message:
         """A message to a node."""
         return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
@@ -114,7 +120,9 @@ class InProcessGrid(Grid):
         self._collect()
         return [self._replies.pop(i) for i in message_ids if i in self._replies]
 
-    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterable[Message]:
         """Send messages and wait for their replies, at most ``timeout`` seconds."""
         import time
 
@@ -163,6 +171,17 @@ class InProcessGrid(Grid):
         worker.process.join()
         index = self._workers.index(worker)
         self._workers[index] = self._start(index)
+
+
+class InProcessEngine:
+    """Simulation in worker processes of this machine."""
+
+    name = "inprocess"
+
+    def run(self, plan: RunPlan, sites: Sequence[Site], loads: Sequence[int]) -> None:
+        """See :class:`deploy.engines.engine.Engine`."""
+        with InProcessGrid(sites, loads) as grid:
+            run_study(grid, plan)
 
 
 def fork_server() -> ForkServerContext:

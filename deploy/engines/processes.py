@@ -55,7 +55,7 @@ class Processes:
     def __init__(
         self, folder: Path, environment: Mapping[str, str], *, keep_logs_in: Path, grace_s: float = 3.0
     ) -> None:
-        self._logs = folder / "logs"
+        self.logs = folder / "logs"
         self._keep_logs_in = keep_logs_in
         self._folder = folder
         self._mark = secrets.token_hex(16)
@@ -64,7 +64,7 @@ class Processes:
         self._children: list[_Child] = []
 
     def __enter__(self) -> Self:
-        self._logs.mkdir(exist_ok=True)
+        self.logs.mkdir(exist_ok=True)
         self._guardian = start_guardian(self._mark, self._folder)
         return self
 
@@ -94,7 +94,7 @@ class Processes:
             environment: Variables for this process alone.
             piped: Connect standard input and output to pipes instead of nothing and the log.
         """
-        log = self._logs / f"{name}.log"
+        log = self.logs / f"{name}.log"
         with log.open("ab") as stream:
             process = subprocess.Popen(
                 command,
@@ -150,15 +150,12 @@ class Processes:
     def _keep_logs(self) -> None:
         # The error that brought us here matters more than a disk too full for its logs.
         with suppress(OSError):
-            shutil.copytree(self._logs, self._keep_logs_in, dirs_exist_ok=True)
+            shutil.copytree(self.logs, self._keep_logs_in, dirs_exist_ok=True)
 
     def _death(self, child: _Child, status: int) -> MachineError:
         how = f"killed by signal {-status}" if status < 0 else f"with exit status {status}"
         last_lines = tail(child.log)
-        message = (
-            f"{child.name} ended early, {how}. Its last lines:\n{last_lines}\n"
-            f"All logs are kept in {self._keep_logs_in}."
-        )
+        message = f"{child.name} ended early, {how}. Its last lines:\n{last_lines}"
         for words, kind in _KNOWN_CAUSES:
             if words in last_lines.lower():
                 return kind(message)

@@ -3,7 +3,8 @@
 A process inherits its environment from its parent, so a mark set once reaches children of children, also
 those that have moved to another process group or were adopted by init. Invariant: this file needs nothing
 but the standard library, because it is also run as a script: the *guardian*, which waits until the process
-that started it ends in whatever way (``kill -9`` too), then ends all marked processes and removes their folder.
+that started it ends in whatever way (``kill -9`` too), then ends all marked processes and removes their
+folder.
 
 The environment of another process can be read on Linux only; elsewhere nothing is found, and process groups
 and Flower's own ``--parent-pid`` have to do.
@@ -68,9 +69,7 @@ def start_guardian(mark: str, folder: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-I", "-S", str(Path(__file__).resolve()), mark, str(folder)]
     environment = {name: value for name, value in os.environ.items() if name != MARK_VARIABLE}
     # A session of its own, so that Ctrl-C in the terminal does not end it with the process it watches.
-    return subprocess.Popen(
-        command, stdin=subprocess.PIPE, cwd="/", env=environment, start_new_session=True
-    )
+    return subprocess.Popen(command, stdin=subprocess.PIPE, cwd="/", env=environment, start_new_session=True)
 
 
 def _guard(mark: str, folder: str) -> None:

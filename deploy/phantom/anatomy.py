@@ -29,7 +29,7 @@ class Ellipse:
     tilt: float = 0.0
     edge: float = 0.08
 
-    def cover(self, x: Image, y: Image) -> Image:
+    def cover(self, x: Image | np.float32, y: Image | np.float32) -> Image:
         """1 well inside, 0 well outside, and 0.5 on the outline; `edge` is a part of the radius."""
         cosine, sine = np.cos(self.tilt), np.sin(self.tilt)
         u = ((x - self.x) * cosine + (y - self.y) * sine) / self.half_width
@@ -92,15 +92,13 @@ def render(chest: Chest, shape: tuple[int, int], rng: np.random.Generator) -> Im
         rng: How the patient stands at this exposure.
     """
     x, y = _grid(shape, shift=rng.normal(0, 0.02, 2), turn=rng.normal(0, 0.02))
-    right, left = (lung.cover(x, y) for lung in chest.lungs)
-    right = right * _step((_dome(chest, 0, x) - y) / 0.02)
-    left = left * _step((_dome(chest, 1, x) - y) / 0.02)
-    air = (right + left) * (1 - 0.85 * chest.heart.cover(x, y))
-    inside = air * AERATED * (1 - _lesion_cover(chest, x, y))
-    inside = inside - air * (_ribs(chest, x, y) + _vessels(chest, x, y, rng))
-    spine = 0.13 * np.exp(-(((x - chest.torso.x) / chest.spine_half_width) ** 4)) * (1 + 0.2 * np.cos(y * 40))
-    body = TISSUE + chest.fat + 0.06 * y + spine + 0.08 * chest.heart.cover(x, y) - inside
-    return (AIR + chest.torso.cover(x, y) * (body - AIR)).astype(np.float32)
+    heart = chest.heart.cover(x, y)
+    air = (_lung_cover(chest, 0, x, y) + _lung_cover(chest, 1, x, y)) * (1 - 0.85 * heart)
+    darkening = AERATED * (1 - _lesion_cover(chest, x, y)) - _ribs(chest, x, y) - _vessels(chest, x, y, rng)
+    tissue = TISSUE + chest.fat + 0.06 * y + 0.08 * heart + _spine(chest, x, y)
+    body = tissue - air * darkening
+    brightness: Image = (AIR + chest.torso.cover(x, y) * (body - AIR)).astype(np.float32)
+    return brightness
 
 
 def _draw_lungs(
@@ -132,11 +130,8 @@ def _draw_hila(rng: np.random.Generator, lungs: tuple[Ellipse, Ellipse]) -> tupl
 
 
 def _draw_lesion(rng: np.random.Generator, chest: Chest) -> Lesion:
-    """A nodule or a consolidation, somewhere in a lung field that heart and diaphragm leave free."""
-    lung = chest.lungs[rng.integers(2)]
-    angle, distance = rng.uniform(0, 2 * np.pi), 0.6 * np.sqrt(rng.uniform())
-    x = lung.x + distance * lung.half_width * np.cos(angle)
-    y = lung.y - 0.12 + distance * 0.8 * lung.half_height * np.sin(angle)
+    """A nodule or a consolidation in a lung field."""
+    x, y = _draw_free_place(rng, chest)
     nodule = rng.uniform() < 0.6
     radius = rng.uniform(0.10, 0.17) if nodule else rng.uniform(0.18, 0.27)
     squash = rng.uniform(0.75, 1.33)
@@ -144,24 +139,44 @@ def _draw_lesion(rng: np.random.Generator, chest: Chest) -> Lesion:
     return Lesion(shape, rng.uniform(0.7, 1.0) if nodule else rng.uniform(0.45, 0.8))
 
 
+def _draw_free_place(rng: np.random.Generator, chest: Chest) -> tuple[float, float]:
+    """A place x, y in a lung field, above the diaphragm and not behind the heart, where nothing would show."""
+    while True:
+        lung = chest.lungs[rng.integers(2)]
+        angle, distance = rng.uniform(0, 2 * np.pi), 0.6 * np.sqrt(rng.uniform())
+        x = lung.x + distance * lung.half_width * np.cos(angle)
+        y = lung.y - 0.12 + 0.8 * distance * lung.half_height * np.sin(angle)
+        if chest.heart.cover(np.float32(x), np.float32(y)) < 0.05:
+            return float(x), float(y)
+
+
 def _grid(shape: tuple[int, int], shift: NDArray[np.float64], turn: float) -> tuple[Image, Image]:
     """Places x and y of every pixel's centre for a patient who stands shifted and turned (radians)."""
     height, width = shape
-    rows = (2 * np.arange(height, dtype=np.float32) + 1 - height) / height
-    columns = (2 * np.arange(width, dtype=np.float32) + 1 - width) / height
-    y, x = np.meshgrid(rows - np.float32(shift[0]), columns - np.float32(shift[1]), indexing="ij")
-    return x + np.float32(turn) * y, y - np.float32(turn) * x
+    rows = (2 * np.arange(height) + 1 - height) / height
+    columns = (2 * np.arange(width) + 1 - width) / height
+    y, x = np.meshgrid(rows - shift[0], columns - shift[1], indexing="ij")
+    return (x + turn * y).astype(np.float32), (y - turn * x).astype(np.float32)
 
 
 def _step(distance: Image) -> Image:
     """A smooth step from 0 to 1 around distance 0."""
-    return (0.5 + 0.5 * np.tanh(distance)).astype(np.float32)
+    step: Image = (0.5 + 0.5 * np.tanh(distance)).astype(np.float32)
+    return step
 
 
-def _dome(chest: Chest, side: int, x: Image) -> Image:
-    """Height y of the diaphragm under one lung, as a dome."""
+def _lung_cover(chest: Chest, side: int, x: Image, y: Image) -> Image:
+    """One lung down to the dome of the diaphragm."""
     lung = chest.lungs[side]
-    return (chest.diaphragm[side] + 0.5 * (x - lung.x) ** 2 / lung.half_width).astype(np.float32)
+    dome = chest.diaphragm[side] + 0.5 * (x - lung.x) ** 2 / lung.half_width
+    return lung.cover(x, y) * _step((dome - y) / 0.02)
+
+
+def _spine(chest: Chest, x: Image, y: Image) -> Image:
+    """The spine as a bright band of vertebrae."""
+    band = np.exp(-(((x - chest.torso.x) / chest.spine_half_width) ** 4))
+    spine: Image = 0.13 * band * (1 + 0.2 * np.cos(40 * y))
+    return spine
 
 
 def _lesion_cover(chest: Chest, x: Image, y: Image) -> Image | float:
@@ -175,7 +190,8 @@ def _ribs(chest: Chest, x: Image, y: Image) -> Image:
     """Ribs as bright arcs that fall towards the sides."""
     aside = np.abs(x - chest.torso.x)
     turns = (y - 0.55 * aside * aside) / chest.rib_spacing + chest.rib_phase
-    return (chest.rib_contrast * np.maximum(0, np.cos(2 * np.pi * turns))).astype(np.float32)
+    ribs: Image = chest.rib_contrast * np.maximum(0, np.cos(2 * np.pi * turns))
+    return ribs
 
 
 def _vessels(chest: Chest, x: Image, y: Image, rng: np.random.Generator) -> Image:
@@ -185,4 +201,5 @@ def _vessels(chest: Chest, x: Image, y: Image, rng: np.random.Generator) -> Imag
         along, across, phase = rng.normal(0, 9), rng.normal(0, 9), rng.uniform(0, 2 * np.pi)
         texture += 0.012 * np.sin(along * x + across * y + phase)
     shadows = [0.16 * hilum.cover(x, y) for hilum in chest.hila]
-    return (shadows[0] + shadows[1] + texture).astype(np.float32)
+    vessels: Image = (shadows[0] + shadows[1] + texture).astype(np.float32)
+    return vessels

@@ -9,11 +9,12 @@ from server.report.markup import Markup, joined, tag
 from server.report.record import Baselines, Evaluation, Run, Scores
 from server.report.summary import METRIC_NAMES
 from server.report.tables import SHOWN, Column, Row, score, table
-from server.report.wording import capitalised, count, listing, metric, signed
+from server.report.wording import capitalised, count, listing, metric, plural, signed
 
 _SHARED = "Shared model (federated)"
 _CENTRAL = "All data in one place"
 _SAME = 0.01
+_NAMED = 6
 _SCALE_WIDTH, _SCALE_HEIGHT, _EDGE = 190, 26, 10
 
 
@@ -66,8 +67,12 @@ def _on_own_words(run: Run, final: Evaluation, local: Mapping[str, Evaluation]) 
             alike = _alike(run, final.sites[site], model.sites[site])
             how = "about as well as" if alike else ("better than" if difference > 0 else "worse than")
             groups[how].append(site)
-    parts = [f"{how} the site's own model at {listing(sites, 3)}" for how, sites in groups.items() if sites]
+    parts = [f"{how} the site's own model at {_places(sites)}" for how, sites in groups.items() if sites]
     return f"On a site's own test images, the shared model does {'; '.join(parts)}." if parts else ""
+
+
+def _places(sites: list[str]) -> str:
+    return listing(sites) if len(sites) <= _NAMED else plural(len(sites), "site")
 
 
 def _relation(run: Run, ours: Scores, theirs: Scores) -> str:
@@ -96,11 +101,11 @@ def _on_all(run: Run, final: Evaluation, baselines: Baselines) -> Markup:
     columns = [Column("Trained by"), Column(name), Column(f"{lowest:.1f} to 1.0", words=True)]
     columns += [Column(label) for label in ("Shared model's lead", "Accuracy", "F1", "Recall", "Precision")]
     rows = [_model_row(run, label, model, final, lowest) for label, model in models.items()]
-    hidden = len(baselines.local) - SHOWN
+    hidden = len(baselines.local) + 2 - len(models) if len(baselines.local) > SHOWN else 0
     notes = [
-        f"{count(hidden)} more models of single sites are in run.json." if hidden > 0 else None,
-        f"Dot: the {name}; bar: its 95 % interval, where there is one. The text above says “about as well” when "
-        "each score lies within the other's interval.",
+        f"{count(hidden)} more models of single sites are in run.json." if hidden else None,
+        f"Dot: the {name}; bar: its 95 % interval, where there is one. The text above says “about as well” "
+        "when each score lies within the other's interval.",
         _undefined([s for m in models.values() for s in (m.pooled.auroc, m.pooled.f1, m.pooled.precision)]),
     ]
     return table("Tested on the images of all sites together", columns, rows, notes)
@@ -112,9 +117,13 @@ def _models(run: Run, final: Evaluation, baselines: Baselines) -> dict[str, Eval
     def rank(item: tuple[str, Evaluation]) -> float:
         return -(item[1].pooled.value(run.headline) or 0.0)
 
-    alone = sorted(baselines.local.items(), key=rank)[:SHOWN]
+    ranked = sorted(baselines.local.items(), key=rank)
+    alone = {f"{site} alone": model for site, model in ranked}
+    if len(ranked) > SHOWN:
+        places = {"Best site alone": 0, "Median site alone": len(ranked) // 2, "Last site alone": -1}
+        alone = {f"{place}: {ranked[i][0]}": ranked[i][1] for place, i in places.items()}
     models = {_CENTRAL: baselines.pooled} if baselines.pooled else {}
-    return {**models, _SHARED: final, **{f"{site} alone": model for site, model in alone}}
+    return {**models, _SHARED: final, **alone}
 
 
 def _lowest(run: Run, models: Mapping[str, Evaluation]) -> float:
@@ -205,5 +214,5 @@ def _gain(run: Run, final: Evaluation, local: Mapping[str, Evaluation], site: st
 
 
 def _undefined(values: list[float | None]) -> str | None:
-    words = "† Not defined here, for instance the AUROC of a site whose test images all have one class."
+    words = "† Not defined here, for instance the AUROC of a site whose test images lack a class."
     return words if any(value is None for value in values) else None

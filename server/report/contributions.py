@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
-from server.report.markup import Markup, joined, tag
+from server.report.markup import Child, Markup, joined, tag
 from server.report.record import Round, Run, Site
 from server.report.tables import SHOWN, Column, Row, per_class, table
 from server.report.wording import DASH, count, listing, metric, plural
@@ -22,7 +22,6 @@ _COLUMNS = (
     Column("Mean training loss, first → last"),
     Column("Update norm, mean"),
     Column("Why rounds were missed", words=True),
-    Column("Training images per class", words=True),
 )
 
 
@@ -31,25 +30,30 @@ def contributions(run: Run) -> Markup | None:
     if not run.rounds:
         return None
     shown = _shown(run)
-    rows = [_row(run, name, run.sites[name]) for name in shown]
+    rows = [_row(run, name, run.sites.get(name)) for name in shown]
     return table(
         f"Over {plural(len(run.rounds), 'round')}, site by site",
         _COLUMNS,
         rows,
-        _notes(run, len(run.sites) - len(shown)),
+        _notes(run, len(_names(run)) - len(shown)),
     )
 
 
 def _shown(run: Run) -> list[str]:
     """All sites, or where they are too many those that missed the most rounds."""
-    names = list(run.sites)
+    names = _names(run)
     if len(names) <= SHOWN:
         return names
     missed = {name: sum(name in r.missing for r in run.rounds) for name in names}
     return sorted(names, key=lambda name: -missed[name])[:SHOWN]
 
 
-def _row(run: Run, name: str, site: Site) -> Row:
+def _names(run: Run) -> list[str]:
+    """The sites of the run, and those that never got as far as describing their data."""
+    return list(dict.fromkeys([*run.sites, *(name for r in run.rounds for name in sorted(r.missing))]))
+
+
+def _row(run: Run, name: str, site: Site | None) -> Row:
     states = [_state(r, name) for r in run.rounds]
     shares = [r.training[name] for r in run.rounds if name in r.training]
     losses = [share.loss for share in shares if share.loss is not None]
@@ -58,13 +62,18 @@ def _row(run: Run, name: str, site: Site) -> Row:
         _strip(name, states),
         f"{count(states.count('contributed'))} of {count(len(states))}",
         count(states.count("missed")),
-        count(site.train_cases),
+        _images(run, site),
         f"{metric(losses[0])} → {metric(losses[-1])}" if losses else DASH,
         metric(sum(norms) / len(norms)) if norms else DASH,
         _reasons(run.rounds, name),
-        per_class(site.train_labels, run.classes),
     ]
     return Row(name, cells)
+
+
+def _images(run: Run, site: Site | None) -> Child:
+    if site is None:
+        return DASH
+    return joined([count(site.train_cases), tag("small", per_class(site.train_labels, run.classes))])
 
 
 def _state(item: Round, name: str) -> str:
@@ -123,7 +132,7 @@ def _ranges(numbers: Sequence[int]) -> str:
 
 def _notes(run: Run, hidden: int) -> list[str | None]:
     cut = f"The {SHOWN} sites that missed the most rounds are shown; {count(hidden)} more are in run.json."
-    idle = any(_state(r, name) == "idle" for r in run.rounds for name in run.sites)
+    idle = any(_state(r, name) == "idle" for r in run.rounds for name in _names(run))
     asked = " A thin line: the site was not asked in that round." if idle else ""
     return [
         cut if hidden else None,

@@ -47,6 +47,11 @@ def joined(children: Iterable[Child], between: str = "") -> Markup:
     return Markup(escape(between).join(_text(child) for child in children if child is not None))
 
 
+def prose(text: str) -> Markup:
+    """A sentence in which commands between backticks become code."""
+    return joined(tag("code", part) if i % 2 else part for i, part in enumerate(text.split("`")))
+
+
 def _text(child: str) -> str:
     return child if isinstance(child, Markup) else escape(child, quote=False)
 

@@ -25,7 +25,7 @@ def provenance(run: Run) -> Markup:
         for name, value in facts.items()
         if value
     )
-    caption = tag("caption", "How the run came about")
+    caption = tag("caption", tag("span", "How the run came about"))
     return tag("div", tag("table", caption, tag("tbody", joined(rows))), class_="scroll facts")
 
 

@@ -13,6 +13,7 @@ from server.report.tables import Column, Row, table
 from server.report.wording import count, metric, percent
 
 _MATRIX_LIMIT = 20
+_NARROW = 3
 
 
 def quality(run: Run) -> Markup | None:
@@ -39,7 +40,7 @@ def _confusion(classes: Sequence[str], pooled: Scores) -> Markup | None:
     ]
     words = "Percentages are shares of a row: of the images of a class, how many were called what."
     grid = table("Test images of all sites by true and predicted class", columns, rows, [words])
-    return tag("figure", caption, grid, class_="matrix")
+    return tag("figure", caption, grid, class_="matrix wide" if len(classes) > _NARROW else "matrix")
 
 
 def _cell(n: int, total: int, right: bool) -> Markup:
@@ -76,14 +77,14 @@ def _roc(classes: Sequence[str], pooled: Scores) -> Markup | None:
 
 def _roc_words(name: str, curve: Curve) -> str:
     """The curve at three points that readers ask for."""
-    levels = (0.8, 0.9, 0.95)
-    points = [
-        (level, min(f for f, t in zip(curve.fpr, curve.tpr, strict=True) if t >= level)) for level in levels
+    points = list(zip(curve.fpr, curve.tpr, strict=True))
+    levels = {
+        level: min((fpr for fpr, tpr in points if tpr >= level), default=1.0) for level in (0.8, 0.9, 0.95)
+    }
+    words = [
+        f"{percent(level)} recall at a false positive rate of {fpr:.2f}" for level, fpr in levels.items()
     ]
-    words = ", ".join(
-        f"{percent(level)} recall at a false positive rate of {fpr:.2f}" for level, fpr in points
-    )
-    return f"{name}: area {metric(_area(curve))}; {words}."
+    return f"{name}: area {metric(_area(curve))}; {', '.join(words)}."
 
 
 def _area(curve: Curve) -> float:

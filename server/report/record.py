@@ -187,11 +187,13 @@ def _evaluation(item: Object, number: int | None = None, digest: str = "") -> Ev
 
 
 def _baselines(item: Object) -> Baselines:
-    def model(scores: Object) -> Evaluation:  # a baseline's scores on all sites stand at its top level
-        return _evaluation({"pooled": scores, "sites": scores["sites"]})
+    local = {name: model for name, scores in item["local"].items() if (model := _baseline(scores))}
+    return Baselines(_baseline(item["pooled"]), local)
 
-    local = {name: model(scores) for name, scores in (item.get("local") or {}).items()}
-    return Baselines(model(item["pooled"]) if item.get("pooled") else None, local)
+
+def _baseline(scores: Object | None) -> Evaluation | None:
+    """A baseline's scores on all sites stand at its top level; without test cases it has none."""
+    return _evaluation({"pooled": scores, "sites": scores["sites"]}) if scores and "n" in scores else None
 
 
 def _scores(item: Object) -> Scores:
@@ -208,7 +210,7 @@ def _scores(item: Object) -> Scores:
         calibration_error=_number(item["calibration_error"]),
         labels=item["labels"],
         confusion=tuple(tuple(row) for row in item.get("confusion") or ()),
-        roc={name: Curve(tuple(c["fpr"]), tuple(c["tpr"])) for name, c in roc if c},
+        roc={name: Curve(tuple(c["fpr"]), tuple(c["tpr"])) for name, c in roc if c and c["fpr"]},
         calibration=_bins(item.get("calibration")),
     )
 

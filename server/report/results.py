@@ -8,7 +8,7 @@ from server.report.intervals import interval, spread
 from server.report.markup import Markup, joined
 from server.report.record import Evaluation, Run, Scores
 from server.report.tables import SHOWN, Column, Row, per_class, score, table
-from server.report.wording import count, listing, metric, plural
+from server.report.wording import count, listing, metric
 
 _METRICS = {
     "auroc": "AUROC",
@@ -33,11 +33,6 @@ def results(run: Run) -> Markup | None:
     rows += _spread_rows(latest) if len(shown) < len(latest.sites) else []
     rows.append(_row(run, "All sites together", latest.pooled, "total"))
     return table(_caption(run, latest), columns, rows, _notes(run, latest, shown))
-
-
-def one_class_sites(run: Run, latest: Evaluation) -> list[str]:
-    """Sites whose test images all belong to one class."""
-    return [name for name, s in latest.sites.items() if sum(n > 0 for n in s.labels.values()) == 1]
 
 
 def _shown(run: Run, latest: Evaluation) -> list[str]:
@@ -84,16 +79,19 @@ def _notes(run: Run, latest: Evaluation, shown: Sequence[str]) -> list[Markup | 
     undefined = any(scores.value(key) is None for scores in tested for key in _METRICS)
     return [
         cut if hidden else None,
-        _undefined(run, latest) if undefined else None,
+        _undefined(latest) if undefined else None,
         _chance(run),
         _counted(run),
     ]
 
 
-def _undefined(run: Run, latest: Evaluation) -> str:
-    single = one_class_sites(run, latest)
-    holds = f" Only one class is tested at {listing(single)}." if single else ""
-    return f"† Not defined here. AUROC, for one, needs test images of more than one class.{holds}"
+def _undefined(latest: Evaluation) -> str:
+    single = [name for name, s in latest.sites.items() if sum(n > 0 for n in s.labels.values()) == 1]
+    where = f" All test images have one class at {listing(single)}." if single else ""
+    return (
+        "† Not defined here. AUROC needs test images of more than one class, recall images of the class in "
+        f"question, and precision images that the model put into it.{where}"
+    )
 
 
 def _chance(run: Run) -> Markup:
@@ -109,7 +107,7 @@ def _counted(run: Run) -> str:
     if len(run.classes) == 2:
         what = f"F1, recall and precision count “{run.classes[1]}” as the finding."
     else:
-        what = f"F1, recall and precision are means over the {plural(len(run.classes), 'class', 'classes')}."
+        what = "F1, recall and precision are means over the classes that occur."
     mixing = (
         " The score over all sites can also reward telling sites apart; read the rows of the sites with it."
     )

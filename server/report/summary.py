@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from server.report.intervals import interval
-from server.report.markup import Markup, joined, tag
+from server.report.markup import Markup, joined, prose, tag
 from server.report.record import Evaluation, Object, Run
 from server.report.wording import (
     capitalised,
@@ -28,16 +28,19 @@ def banner(run: Run) -> Markup | None:
     """What went wrong and what to do about it, or None if the run completed."""
     if run.status not in _STOPPED:
         return None
-    heading = f"{_STOPPED[run.status]} after {len(run.rounds)} of {plural(run.planned_rounds, 'round')}"
-    shown = (
-        "Below is what it had recorded until then." if run.rounds else "It had recorded no round until then."
+    done, planned = len(run.rounds), plural(run.planned_rounds, "round")
+    heading = f"{_STOPPED[run.status]} " + (
+        f"after {done} of {planned}" if done else "before its first round ended"
     )
+    shown = tag("p", "Below is what it had recorded until then.", class_="note") if done else None
     return tag(
         "section",
         tag("h2", heading, id="status"),
-        tag("p", run.error.message, " ", tag("code", run.error.code)) if run.error else None,
-        tag("p", tag("strong", "What to do: "), run.error.hint) if run.error and run.error.hint else None,
-        tag("p", shown, class_="note"),
+        tag("p", prose(run.error.message), " ", tag("code", run.error.code)) if run.error else None,
+        tag("p", tag("strong", "What to do: "), prose(run.error.hint))
+        if run.error and run.error.hint
+        else None,
+        shown,
         class_="banner",
         aria_labelledby="status",
     )
@@ -46,9 +49,12 @@ def banner(run: Run) -> Markup | None:
 def lede(run: Run) -> str:
     """The run in one to three sentences."""
     model = _CELLS.get(_model(run)["cell"], "a model")
+    model += " on CNN features" if _model(run)["encoder"] == "cnn" else ""
     if run.status == "completed":
         did = f"{_who(run)} trained {model}{_together(run)} for {plural(len(run.rounds), 'round')}"
         return f"{did}; {_reached(run)} {_compared(run)}".strip()
+    if not run.rounds:
+        return f"{_sites(len(run.sites))} set out to train {model}{_together(run)}; no round was finished."
     did = f"{_who(run)} took part in training {model}{_together(run)}."
     return f"{did} {capitalised(_reached(run))}"
 
@@ -77,11 +83,16 @@ def _model(run: Run) -> Object:
     return model
 
 
+def _sites(number: int) -> str:
+    return capitalised(f"{spelled(number)} {'site' if number == 1 else 'sites'}")
+
+
 def _who(run: Run) -> str:
-    took_part = frozenset().union(*(r.contributed for r in run.rounds))
-    total = len(run.sites)
-    some = f"{spelled(len(took_part))} of " if len(took_part) < total else ""
-    return capitalised(f"{some}{spelled(total)} {'site' if total == 1 else 'sites'}")
+    took_part = len(frozenset().union(*(r.contributed for r in run.rounds)))
+    everyone = _sites(len(run.sites))
+    if took_part == len(run.sites):
+        return everyone
+    return capitalised(f"{spelled(took_part) if took_part else 'none'} of {everyone.lower()}")
 
 
 def _together(run: Run) -> str:

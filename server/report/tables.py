@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from server.report.markup import Child, Markup, joined, tag
 from server.report.wording import DASH, count, metric
 
-SHOWN = 50
+SHOWN = 20
 """Rows that a table of sites shows at most; the others are in run.json."""
 
 
@@ -35,7 +35,7 @@ def table(
     """A table whose first column holds the row headers."""
     head = tag("tr", joined(tag("th", c.label, scope="col", class_=_kind(c)) for c in columns))
     body = joined(_row(row, columns[1:]) for row in rows)
-    inner = tag("table", tag("caption", caption), tag("thead", head), tag("tbody", body))
+    inner = tag("table", tag("caption", tag("span", caption)), tag("thead", head), tag("tbody", body))
     return joined(
         [
             # Focusable, so that a keyboard can scroll it on a narrow screen.

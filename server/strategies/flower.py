@@ -28,7 +28,6 @@ from common.weights import Weights
 from server.strategies.protocol import ClientTerms
 
 CASES, LOSS = "num-examples", "train_loss"
-_COMMON = {"weighted_by_key": CASES}
 
 
 class FlowerStrategy:
@@ -71,13 +70,15 @@ def build_strategy(choice: StrategyChoice) -> FlowerStrategy:
     match choice.name:
         case "fedprox":
             # Its aggregation is FedAvg's; mu acts at the sites.
-            return FlowerStrategy(flower.FedAvg(**_COMMON), ClientTerms(proximal_mu=choice.proximal_mu))
+            return FlowerStrategy(
+                flower.FedAvg(weighted_by_key=CASES), ClientTerms(proximal_mu=choice.proximal_mu)
+            )
         case "qfedavg":
-            rule = flower.QFedAvg(train_loss_key=LOSS, **options, **_COMMON)
+            rule = flower.QFedAvg(train_loss_key=LOSS, weighted_by_key=CASES, **options)
             return FlowerStrategy(rule, ClientTerms(base_loss=True))
         case _:
             renamed = {_FLOWER_OPTION.get(key, key): value for key, value in options.items()}
-            return FlowerStrategy(_RULES[choice.name](**renamed, **_COMMON), ClientTerms())
+            return FlowerStrategy(_RULES[choice.name](weighted_by_key=CASES, **renamed), ClientTerms())
 
 
 _RULES: dict[str, Callable[..., flower.FedAvg]] = {

@@ -1,0 +1,60 @@
+# Two commands: `make demo` shows a federation, `make check` runs every check. Each makes .venv first.
+
+PYTHON      ?= python3.11
+VENV        ?= .venv
+# What to install as PyTorch, and from where. Elsewhere than on CPU-only mirrors pip resolves this to a CUDA
+# build of several gigabytes; for the CPU build (200 MB) set
+#   TORCH_INDEX=https://download.pytorch.org/whl/cpu
+TORCH_SPEC  ?= torch==2.13.0
+TORCH_INDEX ?=
+DEMO_OUT    ?= runs/demo
+
+BIN     := $(VENV)/bin
+PIP     := $(BIN)/python -m pip --disable-pip-version-check -q
+PYTEST  := $(BIN)/python -m pytest
+
+.PHONY: demo check check-all lint types contract unit tests format clean
+
+demo: $(VENV)/.runtime
+	$(BIN)/consilium simulate examples/phantom.toml --baselines --overwrite --out $(DEMO_OUT)
+
+check: lint types contract unit tests
+
+check-all: lint types contract unit
+	$(PYTEST) tests/integration tests/e2e tests/faults
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+contract: $(VENV)/.dev
+	$(BIN)/lint-imports
+
+unit: $(VENV)/.dev
+	$(PYTEST) -n 2 tests/unit tests/property
+
+tests: $(VENV)/.dev
+	$(PYTEST) -m "not slow" tests/integration tests/e2e tests/faults
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+$(VENV)/.torch:
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install "$(TORCH_SPEC)" $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
+	touch $@
+
+$(VENV)/.runtime: $(VENV)/.torch pyproject.toml constraints.txt
+	$(PIP) install -c constraints.txt -e .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime
+	$(PIP) install -c constraints.txt -e ".[dev,ray]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist

@@ -1,0 +1,96 @@
+"""What federating is compared with: every site alone, and all data pooled, on the same budget.
+
+Each is what a federation of a single site with those cases would do: the same model and start, as many
+rounds of as many local epochs, with a fresh optimiser in each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+
+from client.cases import CaseCache
+from client.devices import choose_device
+from client.site import Site
+from client.trainer import LocalPlan, predict, train
+from common.balance import balanced_weights
+from common.metrics import EvaluationSums
+from common.models import build_model, initial_weights, load_state
+from common.seeds import derive_seed
+from common.sequences import SequenceBatch
+from common.study import Study, from_canonical, to_canonical
+from deploy.engines.inprocess import fork_server
+from server.record import pooled_and_sites
+
+POOLED = "pooled"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One baseline: train on the cases of ``train_on`` together, test on each of ``test_on``."""
+
+    name: str
+    study: str
+    seed: int
+    train_on: tuple[Site, ...]
+    test_on: tuple[Site, ...]
+
+
+def train_baselines(
+    study: Study, sites: Sequence[Site], loads: Sequence[int], seed: int, step: Callable[[str], None]
+) -> dict[str, Any]:
+    """The ``baselines`` of run.json.
+
+    Args:
+        study: What to train.
+        sites: All sites of the federation.
+        loads: Training cases of each.
+        seed: The run's seed.
+        step: Told about each finished baseline.
+    """
+    make = partial(Job, study=to_canonical(study), seed=seed, test_on=tuple(sites))
+    by_size = sorted(zip(loads, sites, strict=True), key=lambda item: (-item[0], item[1].name))
+    # Longest first, so that the last one to end ends early.
+    jobs = [make(POOLED, train_on=tuple(sites)), *(make(s.name, train_on=(s,)) for _, s in by_size)]
+    found: dict[str, dict[str, Any]] = {}
+    with ProcessPoolExecutor(mp_context=fork_server()) as pool:
+        futures: dict[Future[dict[str, EvaluationSums]], Job] = {
+            pool.submit(run_job, job): job for job in jobs
+        }
+        for done in as_completed(futures):
+            metrics = pooled_and_sites(done.result(), study.study.classes) or {"pooled": {}, "sites": {}}
+            found[futures[done].name] = {**metrics["pooled"], "sites": metrics["sites"]}
+            step(f"training the baselines: {len(found)} of {len(jobs)}")
+    pooled = found.pop(POOLED)
+    return {"pooled": pooled, "local": {site.name: found[site.name] for site in sites}}
+
+
+def run_job(job: Job) -> dict[str, EvaluationSums]:
+    """Train one baseline and count how it does at every site that has test cases."""
+    torch.set_num_threads(1)
+    study, cache = from_canonical(job.study), CaseCache()
+    device = choose_device(job.train_on[0].device)
+    cases = SequenceBatch.concatenate([cache.get(s.source, "train", study, device) for s in job.train_on])
+    weights: tuple[float, ...] = ()
+    if study.training.class_weights == "balanced":
+        counts = torch.bincount(cases.labels.cpu(), minlength=len(study.study.classes))
+        weights = balanced_weights(counts.tolist())
+    model = build_model(study)
+    load_state(model, initial_weights(study, job.seed))
+    model.to(device)
+    rounds = study.federation.rounds
+    for number in range(rounds):
+        seed = derive_seed(job.seed, "baseline", number + 1, job.name)
+        train(model, cases, LocalPlan(study.training, number / rounds, seed, class_weights=weights))
+    counted = {}
+    for site in job.test_on:
+        test = cache.get(site.source, "test", study, device)
+        if len(test):
+            scores = predict(model, test).numpy()
+            counted[site.name] = EvaluationSums.count(scores, test.labels.cpu().numpy(), keep_scores=True)
+    return counted

@@ -1,0 +1,69 @@
+"""The benches by name, and what each of them reports."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One measured figure. ``goal`` is the largest value that is still good."""
+
+    name: str
+    value: float
+    unit: str
+    goal: float | None = None
+
+    @property
+    def holds(self) -> bool | None:
+        """Whether the goal is met, or None where there is none."""
+        return None if self.goal is None else self.value <= self.goal
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """What a bench measured, and on what."""
+
+    figures: tuple[Figure, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As ``--json`` prints it."""
+        return {"results": [{**asdict(f), "holds": f.holds} for f in self.figures], "machine": machine()}
+
+    def to_text(self, title: str) -> str:
+        """As a person reads it."""
+        lines = [f"{title}  ({machine()})"]
+        for figure in self.figures:
+            goal = (
+                ""
+                if figure.goal is None
+                else f"goal <= {figure.goal:g}: {'holds' if figure.holds else 'MISSED'}"
+            )
+            lines.append(f"  {figure.name:<24}{figure.value:>10.3f} {figure.unit:<8}{goal}")
+        return "\n".join(lines)
+
+
+def machine() -> str:
+    """The machine that figures were measured on."""
+    software = f"Python {platform.python_version()}, torch {torch.__version__}"
+    return f"{os.cpu_count()} cores, {platform.machine()}, {software}"
+
+
+def _simulation() -> Results:
+    from deploy.bench.simulation import measure
+
+    return measure()
+
+
+BENCHES: dict[str, Callable[[], Results]] = {"simulation": _simulation}
+
+
+def run_bench(name: str) -> Results:
+    """Measure; a bench never fails for being slow."""
+    return BENCHES[name]()

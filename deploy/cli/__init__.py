@@ -1,0 +1,20 @@
+"""The command ``consilium``.
+
+Nothing heavy is imported before a command needs it: ``consilium --help`` must answer at once.
+"""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Entry point of the console script; ends the process with a documented exit code."""
+    from deploy.cli.screen import ending
+    from deploy.installation import check_one_place
+
+    with ending("--json" in sys.argv):
+        check_one_place()
+        from deploy.cli.app import app
+
+        app(standalone_mode=True)

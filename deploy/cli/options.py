@@ -1,0 +1,57 @@
+"""Options that several commands share, with their help."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.toml", help="Study file.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+DataFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        metavar="MANIFEST.csv",
+        help="Manifest, or a MedMNIST .npz. Without it: phantom hospitals, made for this run.",
+        show_default=False,
+    ),
+]
+Where = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="COLUMN=VALUE", help="Use only rows with this value; may be repeated.", show_default=False
+    ),
+]
+Sites = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Deal the patients of a one-site manifest or .npz to N sites.", show_default=False
+    ),
+]
+Rounds = Annotated[int | None, typer.Option(min=1, help="Instead of the study's rounds.", show_default=False)]
+Seed = Annotated[int, typer.Option(min=0, help="Decides every random choice that is not private noise.")]
+Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda:N", help="What sites train on.")]
+Baselines = Annotated[
+    bool,
+    typer.Option("--baselines", help="Also train every site alone, and all data pooled, on the same budget."),
+]
+Out = Annotated[
+    Path, typer.Option(metavar="DIR", help="Folder for model, run.json and report.html.", show_default=False)
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in DIR.")]
+
+
+class SimulationEngine(StrEnum):
+    """What carries the messages of a simulation."""
+
+    inprocess = "inprocess"
+    ray = "ray"
+
+
+class LocalEngine(StrEnum):
+    """What carries the messages of a local federation."""
+
+    superlink = "superlink"

@@ -1,0 +1,154 @@
+"""What a person sees while a run goes on, and when it is done.
+
+The display reads run.json, which the coordinator writes after every round, so it is the same for every
+engine, in this process or in another one.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Table
+
+from server.record import read_run
+
+LOOK_S = 0.2
+Step = Callable[[str], None]
+
+
+@contextmanager
+def progress(out: Path, *, quiet: bool) -> Iterator[Step]:
+    """Show a run's progress on stderr until the block ends; yields what is told about single steps.
+
+    Args:
+        out: The run's folder.
+        quiet: Show nothing.
+    """
+    if quiet:
+        yield lambda text: None
+        return
+    console = Console(stderr=True, highlight=False)
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        display = _Display(out, console, bar)
+        stop = threading.Event()
+        watcher = threading.Thread(target=display.watch, args=(stop,), daemon=True)
+        watcher.start()
+        try:
+            yield display.step
+        finally:
+            stop.set()
+            watcher.join()
+
+
+class _Display:
+    def __init__(self, out: Path, console: Console, bar: Progress) -> None:
+        self._out, self._console, self._bar = out, console, bar
+        self._task = bar.add_task("starting", total=None)
+        self._shown = 0
+        self._started = False
+
+    def step(self, text: str) -> None:
+        self._bar.update(self._task, description=text)
+        if not self._console.is_terminal:
+            self._console.print(text)
+        # Only what this run writes counts, not an earlier run that it replaces.
+        self._started = self._started or text == "starting the sites"
+
+    def watch(self, stop: threading.Event) -> None:
+        while not stop.wait(LOOK_S):
+            self._look()
+        self._look()
+
+    def _look(self) -> None:
+        run = read_run(self._out) if self._started else None
+        if run is None:
+            return
+        total = run["study"]["federation"]["rounds"]
+        for entry in run["rounds"][self._shown :]:
+            self._shown += 1
+            line = _round_line(entry, total)
+            self._bar.update(self._task, description=line, total=total, completed=self._shown)
+            if not self._console.is_terminal:
+                self._console.print(line)
+
+
+def _round_line(entry: Mapping[str, Any], total: int) -> str:
+    pooled = (entry["metrics"] or {}).get("pooled") or {}
+    parts = [f"round {entry['round']}/{total}"]
+    parts += [f"{name} {pooled[key]:.3f}" for key, name in _HEADLINES if pooled.get(key) is not None]
+    parts.append(f"{len(entry['contributed'])} sites")
+    if entry["missing"]:
+        parts.append(f"{len(entry['missing'])} missing")
+    return "  ".join([*parts, f"{entry['duration_s']:.1f} s"])
+
+
+_HEADLINES = (("auroc", "AUROC"), ("accuracy", "accuracy"), ("loss", "loss"))
+_COLUMNS = (
+    ("n", "n"),
+    ("auroc", "AUROC"),
+    ("accuracy", "accuracy"),
+    ("f1", "F1"),
+    ("recall", "recall"),
+    ("precision", "precision"),
+    ("calibration_error", "calibration error"),
+)
+_MOST_SITES = 20
+
+
+def show_summary(run: Mapping[str, Any], out: Path) -> None:
+    """The final figures and where everything is, on stdout."""
+    console = Console(highlight=False)
+    sites = run["final"]["sites"]
+    table = Table(title=f"{run['study']['study']['name']} after {len(run['rounds'])} rounds, on test cases")
+    table.add_column("")
+    for _, heading in _COLUMNS:
+        table.add_column(heading, justify="right")
+    for name, metrics in list(sites.items())[:_MOST_SITES]:
+        table.add_row(name, *_cells(metrics))
+    if len(sites) > _MOST_SITES:
+        table.add_row(f"and {len(sites) - _MOST_SITES} more sites")
+    table.add_section()
+    table.add_row("all sites together", *_cells(run["final"]["pooled"] or {}), style="bold")
+    for name, metrics in _baseline_rows(run["baselines"]):
+        table.add_row(name, *_cells(metrics), style="dim")
+    console.print(table)
+    devices = sorted({site["device"] for site in run["sites"].values()})
+    console.print(f"trained on {', '.join(devices)} in {run['duration_s']:.1f} s")
+    for site, about in list(run["sites"].items())[:_MOST_SITES]:
+        for note in about["notes"]:
+            console.print(f"note: {site}: {note}")
+    console.print(f"model   {out / 'model.safetensors'}")
+    console.print(f"report  {out / 'report.html'}")
+
+
+def _baseline_rows(baselines: Mapping[str, Any] | None) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    if baselines:
+        yield "without federating: all data pooled", baselines["pooled"]
+        yield from (
+            (f"{site} alone", metrics) for site, metrics in list(baselines["local"].items())[:_MOST_SITES]
+        )
+
+
+def _cells(metrics: Mapping[str, Any]) -> list[str]:
+    values = [metrics.get(key) for key, _ in _COLUMNS]
+    return ["-" if v is None else str(v) if isinstance(v, int) else f"{v:.3f}" for v in values]

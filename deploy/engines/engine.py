@@ -1,0 +1,47 @@
+"""The seam between a run and what carries its messages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from client.site import Site
+from deploy.engines.inprocess import InProcessEngine
+from deploy.engines.local import SuperLinkEngine
+from deploy.engines.ray import RayEngine
+from server.study_run import RunPlan
+
+
+class Engine(Protocol):
+    """Runs one plan with some sites on this machine and leaves nothing running."""
+
+    @property
+    def name(self) -> str:
+        """As the user chooses it, and as run.json names it."""
+        ...
+
+    def run(self, plan: RunPlan, sites: Sequence[Site], loads: Sequence[int]) -> None:
+        """Run the plan to its end.
+
+        Args:
+            plan: What to run; its folder exists.
+            sites: Who takes part.
+            loads: Training cases of each site.
+
+        Raises:
+            ConsiliumError: The run failed; its run.json is written.
+        """
+        ...
+
+
+def build_engine(name: str, port: int = 0) -> Engine:
+    """The engine of that name; ``port`` is where a ``superlink`` listens, 0 for a free one."""
+    match name:
+        case "inprocess":
+            return InProcessEngine()
+        case "ray":
+            return RayEngine()
+        case "superlink":
+            return SuperLinkEngine(port=port)
+        case _:
+            raise ValueError(name)

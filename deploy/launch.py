@@ -1,0 +1,149 @@
+"""From a command to a finished run: study, data, engine, baselines, report.
+
+Everything that can be checked is checked before the output folder is touched.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from client.devices import choose_device
+from client.manifest import Condition
+from common.errors import OutputExists
+from common.files import unwritable, write_atomically
+from common.study import Study, load_study
+from deploy.baselines import train_baselines
+from deploy.engines import Engine, build_engine
+from deploy.federation import FederationData, resolve
+from deploy.phantom import write_hospitals
+from server.record import RUN_FILE, read_run, write_run
+from server.report import render
+from server.study_run import RunPlan
+
+REPORT_FILE = "report.html"
+PHANTOM_SITES = 4
+Step = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a person asked for on the command line; see ``consilium simulate --help``."""
+
+    study: Path
+    out: Path
+    engine: str
+    data: Path | None = None
+    where: tuple[Condition, ...] = ()
+    sites: int | None = None
+    rounds: int | None = None
+    seed: int = 0
+    device: str = "auto"
+    baselines: bool = False
+    overwrite: bool = False
+    port: int = 0
+    overrides: dict[str, tuple[Any, str]] = field(default_factory=dict)
+
+
+def launch(request: Request, step: Step = lambda _: None) -> dict[str, Any]:
+    """Run a study on this machine and return its run.json.
+
+    Args:
+        request: What to run.
+        step: Told in a few words what is being done, for a progress display.
+
+    Raises:
+        ConsiliumError: The study, the data or this machine cannot serve; or the run failed, and
+            run.json in the output folder says why.
+    """
+    overrides = dict(request.overrides)
+    if request.rounds is not None:
+        overrides["federation.rounds"] = (request.rounds, "--rounds")
+    study = load_study(request.study, overrides)
+    choose_device(request.device)
+    _check_out(request)
+    engine = build_engine(request.engine, request.port)
+    with tempfile.TemporaryDirectory(prefix="consilium-") as scratch:
+        step("reading the manifest" if request.data else "making phantom hospitals")
+        data = _data(request, study, Path(scratch))
+        _clear_out(request.out)
+        _run(request, study, data, engine, Path(scratch), step)
+    run = read_run(request.out)
+    assert run is not None  # noqa: S101  written by the run that just ended
+    return run
+
+
+def _run(
+    request: Request, study: Study, data: FederationData, engine: Engine, scratch: Path, step: Step
+) -> None:
+    sites = data.materialise(scratch, request.device)
+    plan = RunPlan(
+        study=study,
+        seed=request.seed,
+        out=request.out.resolve(),
+        engine=engine.name,
+        expect_sites=len(sites),
+        strict=True,
+    )
+    try:
+        step("starting the sites")
+        engine.run(plan, sites, data.loads)
+        if request.baselines:
+            step("training the baselines")
+            _add_baselines(request, study, data, scratch, step)
+    finally:
+        _report(request.out)
+
+
+def _data(request: Request, study: Study, scratch: Path) -> FederationData:
+    if request.data is not None:
+        return resolve(study, request.data, where=request.where, sites=request.sites, seed=request.seed)
+    manifest = write_hospitals(scratch / "phantom", sites=request.sites or PHANTOM_SITES, seed=request.seed)
+    return resolve(study, manifest, where=request.where)
+
+
+def _add_baselines(request: Request, study: Study, data: FederationData, scratch: Path, step: Step) -> None:
+    sites = data.materialise(scratch, request.device)
+    found = train_baselines(study, sites, data.loads, request.seed, step)
+    run = read_run(request.out) or {}
+    write_run(request.out, {**run, "baselines": found})
+
+
+def _report(out: Path) -> None:
+    run = read_run(out)
+    if run is None:
+        return
+    run = {**run, "files": {**run["files"], "report": REPORT_FILE}}
+    study = out / "study.toml"
+    write_atomically(out / REPORT_FILE, render(run, study.read_text(encoding="utf-8")))
+    write_run(out, run)
+
+
+def _check_out(request: Request) -> None:
+    out = request.out
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise OutputExists(f"{out} is a file", hint="Choose another --out.")
+    if not any(out.iterdir()):
+        return
+    if not (out / RUN_FILE).is_file():
+        raise OutputExists(
+            f"{out} holds something that is not a run of Consilium", hint="Choose another --out."
+        )
+    if not request.overwrite:
+        raise OutputExists(f"{out} holds an earlier run")
+
+
+def _clear_out(out: Path) -> None:
+    """An empty output folder; what is there is an earlier run that may be replaced."""
+    try:
+        if out.exists():
+            shutil.rmtree(out)
+        out.mkdir(parents=True)
+    except OSError as error:
+        raise unwritable(out, error) from None
