@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-from flwr.app import Context, Message, RecordDict
+from flwr.app import ArrayRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from client.cases import CaseCache, patients, site_cases
@@ -27,6 +27,7 @@ from common.models import SequenceClassifier, build_model, load_state, state_of
 from common.seeds import derive_seed
 from common.study import Study, from_canonical
 from common.tasks import (
+    ARRAYS,
     Describe,
     EvaluateTask,
     Evaluation,
@@ -71,8 +72,9 @@ def train_round(site: Site, content: RecordDict) -> RecordDict:
     """The update that this site's training cases make to the base model."""
     task = read_about(content, TrainTask)
     study = _study(task.study)
-    base = _base(content, task.base_digest)
-    model, device = _model(site, study, base)
+    base = _base.read(content, task.base_digest)
+    device = choose_device(site.device)
+    model = _model(task.study, base, device)
     cases = _cases.get(site.source, "train", study, device)
     base_loss = mean_loss(model, cases) if task.base_loss else None
     plan = LocalPlan(
@@ -100,7 +102,8 @@ def evaluate_round(site: Site, content: RecordDict) -> RecordDict:
     """Counts of how the model does on this site's test cases."""
     task = read_about(content, EvaluateTask)
     study = _study(task.study)
-    model, device = _model(site, study, _base(content, task.base_digest))
+    device = choose_device(site.device)
+    model = _model(task.study, _base.read(content, task.base_digest), device)
     cases = _cases.get(site.source, "test", study, device)
     scores = predict(model, cases).numpy()
     sums = EvaluationSums.count(scores, cases.labels.cpu().numpy(), keep_scores=site.share_scores)
@@ -135,21 +138,41 @@ def _study(text: str) -> Study:
     return from_canonical(text)
 
 
-def _base(content: RecordDict, named: str) -> dict[str, Any]:
-    weights = weights_of(content)
-    if digest(weights) != named:
-        raise TaskInvalid("the base model's digest is not the one the task names")
-    return weights
+class _BaseModel:
+    """The base model last received, decoded and checked once for all sites that are handed the same record."""
+
+    def __init__(self) -> None:
+        self._record: ArrayRecord | None = None
+        self._weights: dict[str, Any] = {}
+        self._digest = ""
+
+    def read(self, content: RecordDict, named: str) -> dict[str, Any]:
+        """The weights in ``content``, whose digest must be ``named``."""
+        record = content.array_records.get(ARRAYS)
+        if record is None or record is not self._record:
+            weights = weights_of(content)
+            self._record, self._weights, self._digest = record, weights, digest(weights)
+        if self._digest != named:
+            raise TaskInvalid("the base model's digest is not the one the task names")
+        return self._weights
 
 
-def _model(site: Site, study: Study, base: dict[str, Any]) -> tuple[SequenceClassifier, torch.device]:
-    model = build_model(study)
-    own = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    if own != {name: array.shape for name, array in base.items()}:
+_base = _BaseModel()
+
+
+def _model(study_text: str, base: dict[str, Any], device: torch.device) -> SequenceClassifier:
+    """The study's model with the base's weights; built once and used again for the next task."""
+    model = _built(study_text, device)
+    own = {name: (tensor.shape, tensor.dtype) for name, tensor in model.state_dict().items()}
+    if own != {name: (array.shape, torch.from_numpy(array).dtype) for name, array in base.items()}:
         raise TaskInvalid("the base model's arrays are not those of the study's model")
     load_state(model, base)
-    device = choose_device(site.device)
-    return model.to(device), device
+    return model
+
+
+@lru_cache(maxsize=2)
+def _built(study_text: str, device: torch.device) -> SequenceClassifier:
+    return build_model(_study(study_text)).to(device)
 
 
 app = create_app()

@@ -81,7 +81,7 @@ def read_manifest(path: Path, where: Sequence[Condition] = ()) -> Manifest:
     """
     try:
         stamp = path.stat().st_mtime_ns
-        return _read(path.resolve(), tuple(where), stamp)
+        return _read(path.absolute(), tuple(where), stamp)
     except OSError as error:
         raise ManifestMissing(f"{path}: {error.strerror or error}") from None
 

@@ -27,12 +27,13 @@ from common.study import Study, from_canonical, to_canonical
 from deploy.engines.inprocess import fork_server
 from server.record import pooled_and_sites
 
-POOLED = "pooled"
-
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One baseline: train on the cases of ``train_on`` together, test on each of ``test_on``."""
+    """One baseline: train on the cases of ``train_on`` together, test on each of ``test_on``.
+
+    ``name`` goes into its seed: the site's name, or nothing for all sites pooled.
+    """
 
     name: str
     study: str
@@ -56,18 +57,19 @@ def train_baselines(
     make = partial(Job, study=to_canonical(study), seed=seed, test_on=tuple(sites))
     by_size = sorted(zip(loads, sites, strict=True), key=lambda item: (-item[0], item[1].name))
     # Longest first, so that the last one to end ends early.
-    jobs = [make(POOLED, train_on=tuple(sites)), *(make(s.name, train_on=(s,)) for _, s in by_size)]
-    found: dict[str, dict[str, Any]] = {}
+    alone = {site.name: make(site.name, train_on=(site,)) for _, site in by_size}
+    jobs = [make("", train_on=tuple(sites)), *alone.values()]
+    found: dict[Job, dict[str, Any] | None] = {}
     with ProcessPoolExecutor(mp_context=fork_server()) as pool:
         futures: dict[Future[dict[str, EvaluationSums]], Job] = {
             pool.submit(run_job, job): job for job in jobs
         }
         for done in as_completed(futures):
-            metrics = pooled_and_sites(done.result(), study.study.classes) or {"pooled": {}, "sites": {}}
-            found[futures[done].name] = {**metrics["pooled"], "sites": metrics["sites"]}
+            metrics = pooled_and_sites(done.result(), study.study.classes)
+            found[futures[done]] = metrics and {**metrics["pooled"], "sites": metrics["sites"]}
             step(f"training the baselines: {len(found)} of {len(jobs)}")
-    pooled = found.pop(POOLED)
-    return {"pooled": pooled, "local": {site.name: found[site.name] for site in sites}}
+    local = {site.name: found[alone[site.name]] for site in sites}
+    return {"pooled": found[jobs[0]], "local": {site: m for site, m in local.items() if m}}
 
 
 def run_job(job: Job) -> dict[str, EvaluationSums]:

@@ -76,20 +76,34 @@ def deal(rows: Sequence[Row], sites: int, seed: int, *, skewed: bool) -> list[Ro
             that sites differ in size and prevalence; otherwise shares are even.
     """
     draw = np.random.default_rng(derive_seed(seed, "deal-sites"))
-    patients: dict[tuple[str, str], list[str]] = {}
+    groups: dict[tuple[str, str], list[str]] = {}
     for patient, row in sorted({row.patient_id: row for row in reversed(rows)}.items()):
-        patients.setdefault((row.split, row.label), []).append(patient)
-    shares: dict[str, np.ndarray] = {}
-    site_of: dict[str, int] = {}
-    for (_, label), members in sorted(patients.items()):
-        if label not in shares:
-            shares[label] = draw.dirichlet([DIRICHLET_ALPHA] * sites) if skewed else np.full(sites, 1 / sites)
-        order = draw.permutation(len(members))
-        bounds = (np.cumsum(shares[label])[:-1] * len(members) + draw.random() * 0.999).astype(int)
-        for site, chunk in enumerate(np.split(order, bounds)):
-            site_of.update({members[index]: site for index in chunk})
+        groups.setdefault((row.split, row.label), []).append(patient)
+    shares = {
+        label: draw.dirichlet([DIRICHLET_ALPHA] * sites) if skewed else np.full(sites, 1 / sites)
+        for label in sorted({label for _, label in groups})
+    }
+    dealt: dict[str, list[list[str]]] = {split: [[] for _ in range(sites)] for split, _ in groups}
+    for (split, label), members in sorted(groups.items()):
+        # The offset keeps even shares even over several groups instead of favouring the first sites.
+        ends = (np.cumsum(shares[label])[:-1] * len(members) + draw.random()).astype(int)
+        for hand, chunk in zip(dealt[split], np.split(draw.permutation(len(members)), ends), strict=True):
+            hand += [members[index] for index in chunk]
+    for hands in dealt.values():
+        _leave_none_empty(hands)
     width = len(str(sites))
-    return [replace(row, site=f"site-{site_of[row.patient_id] + 1:0{width}d}") for row in rows]
+    home = {
+        p: f"site-{n:0{width}d}" for hands in dealt.values() for n, hand in enumerate(hands, 1) for p in hand
+    }
+    return [replace(row, site=home[row.patient_id]) for row in rows]
+
+
+def _leave_none_empty(hands: list[list[str]]) -> None:
+    """Whoever has nothing is given one by whoever has most, while there is more than one to give."""
+    for hand in hands:
+        most = max(hands, key=len)
+        if not hand and len(most) > 1:
+            hand.append(most.pop())
 
 
 def _npz_rows(path: Path) -> list[Row]:

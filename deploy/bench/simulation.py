@@ -21,11 +21,12 @@ import numpy as np
 import torch
 
 from client.cases import CaseCache
+from client.manifest import Row, write_manifest
 from client.site import Site
 from client.trainer import LocalPlan, train
 from common.models import build_model, initial_weights, load_state, state_of
 from common.seeds import derive_seed
-from common.study import Study, parse_study
+from common.study import Study, parse_study, to_toml
 from deploy.bench.bench import Figure, Results
 from deploy.engines.inprocess import InProcessGrid
 from deploy.federation import FederationData, resolve
@@ -39,7 +40,7 @@ def measure() -> Results:
     with tempfile.TemporaryDirectory(prefix="consilium-bench-") as name:
         folder = Path(name)
         study = _study()
-        data = resolve(study, _write_pictures(folder), sites=SITES, seed=SEED)
+        data = resolve(study, _write_pictures(folder))
         sites = data.materialise(folder, "cpu")
         loop_s, simulation_s = [], []
         for repeat in range(REPEATS):
@@ -71,16 +72,19 @@ def _study() -> Study:
 
 
 def _write_pictures(folder: Path) -> Path:
-    """A MedMNIST file of noise, bright on one side; ``CASES`` training cases a site on average."""
+    """A manifest of noise, bright on one side, with ``CASES`` training cases a site."""
     draw = np.random.default_rng(SEED)
-    labels = draw.integers(0, 2, (SITES * CASES, 1), dtype=np.uint8)
+    labels = draw.integers(0, 2, SITES * CASES, dtype=np.uint8)
     images = draw.integers(0, 200, (SITES * CASES, 8, 8), dtype=np.uint8)
-    images[:, :, 4:] += 40 * labels[:, :, None]
-    path = folder / "pictures.npz"
-    np.savez(
-        path, train_images=images, train_labels=labels, test_images=images[:100], test_labels=labels[:100]
+    images[:, :, 4:] += 40 * labels[:, None, None]
+    np.savez(folder / "pictures.npz", train_images=images)
+    manifest = folder / "pictures.csv"
+    rows = (
+        Row(f"pictures.npz#train_images/{i}", f"site-{i % SITES:04d}", f"patient-{i}", "train", str(label), i)
+        for i, label in enumerate(labels)
     )
-    return path
+    write_manifest(manifest, rows)
+    return manifest
 
 
 def _plain_loop(study: Study, sites: list[Site]) -> float:
@@ -112,15 +116,13 @@ def _simulation(study: Study, sites: list[Site], data: FederationData, out: Path
 def _first_round(folder: Path, repeat: int) -> float:
     """Seconds from typing the command to the end of round 1 of a small simulation, start-up included."""
     out = folder / f"first-{repeat}"
-    study = folder / "first.toml"
-    study.write_text(
-        '[study]\nname = "first"\nlabels = {0 = "normal", 1 = "lesion"}\n[sequence]\nsize = 32\n'
-    )
-    command = [sys.executable, "-c", "from deploy.cli import main; main()", "simulate", str(study)]
-    arguments: list[Any] = ["--data", folder / "pictures.npz", "--sites", "4", "--out", out]
+    study = folder / "study.toml"
+    study.write_text(to_toml(_study()), encoding="utf-8")
+    command = [sys.executable, "-c", "from deploy.cli import main; main()", "simulate", study]
+    arguments = ["--data", folder / "pictures.csv", "--where", "site=site-0000", "--sites", "4", "--out", out]
     began = time.perf_counter()
     process = subprocess.Popen(
-        [*command, *map(str, arguments)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [str(part) for part in (*command, *arguments)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
         checkpoint = out / "checkpoints" / "round-0001.safetensors"

@@ -74,7 +74,7 @@ class FlowerCommands:
         """
         output = self(*arguments, "--format=json")
         answer = json.loads(output)
-        if not answer["success"]:
+        if not answer.get("success"):
             raise CommandFailed(f"`flwr {arguments[0]}` failed: {output.strip()}")
         return answer
 

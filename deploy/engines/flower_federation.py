@@ -8,12 +8,12 @@ each process has a Flower home of its own (two that unpack a bundle into the sam
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import socket
 import sys
 import time
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -172,17 +172,18 @@ class FlowerFederation:
             self._pause(_TICK_S / 4)
 
     def _status(self, run_id: str) -> dict[str, str]:
-        for patience in reversed(range(_STATUS_TRIES)):
+        failures = 0
+        while True:
             try:
                 run: dict[str, str] = self._flwr.json("list", _CONNECTION, "--run-id", run_id)["runs"][0]
             except CommandFailed:
-                # A training that keeps all cores busy may let one request time out; it is worth waiting for.
-                if not patience:
+                failures += 1
+                # A training that keeps all cores busy may let a request time out; the next may not.
+                if failures == _STATUS_TRIES:
                     raise
                 self._pause(_STATUS_EVERY_S)
             else:
                 return run
-        raise AssertionError("unreachable")
 
     def _story(self, run_id: str, status: Mapping[str, str]) -> str:
         """Return why a run failed, as the ServerApp told it."""
@@ -211,7 +212,9 @@ class FlowerFederation:
 
 
 def _prepare_node(folder: Path, number: int, site: SiteProcess, port: int) -> _Node:
-    label = f"site-{number}-" + re.sub(r"[^a-z0-9]+", "-", site.name.lower())[:40].strip("-")
+    # Safe as a file name whatever the site is called, and unique by its number.
+    plain = unicodedata.normalize("NFKD", site.name).encode("ascii", "ignore").decode().lower()
+    label = f"site-{number}-{re.sub(r'[^a-z0-9]+', '-', plain)[:40]}".strip("-")
     home = _new_folder(folder / label)
     return _Node(site, label, home, write_site_key(home), port)
 

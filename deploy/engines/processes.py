@@ -8,6 +8,7 @@ guardian does the same in its place.
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -26,6 +27,7 @@ from deploy.engines.stragglers import MARK_VARIABLE, end_marked, start_guardian
 _TAIL_LINES = 15
 _TAIL_BYTES = 16_384
 _POLL_S = 0.02
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 # What the logs of a process say when it died of something a person can mend.
 _KNOWN_CAUSES: tuple[tuple[str, type[MachineError]], ...] = (
@@ -155,7 +157,7 @@ class Processes:
     def _death(self, child: _Child, status: int) -> MachineError:
         how = f"killed by signal {-status}" if status < 0 else f"with exit status {status}"
         last_lines = tail(child.log)
-        message = f"{child.name} ended early, {how}. Its last lines:\n{last_lines}"
+        message = f"{child.name} ended early, {how}. Its last lines:\n{last_lines or '(none)'}"
         for words, kind in _KNOWN_CAUSES:
             if words in last_lines.lower():
                 return kind(message)
@@ -168,14 +170,14 @@ class Processes:
 
 
 def tail(path: Path) -> str:
-    """Return the last lines of a text file, or nothing if it cannot be read."""
+    """Return the last lines of a log, without colours; nothing if it cannot be read."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
             content = file.read().decode("utf-8", errors="replace")
     except OSError:
         return ""
-    return "\n".join(content.splitlines()[-_TAIL_LINES:])
+    return "\n".join(_COLOUR.sub("", content).splitlines()[-_TAIL_LINES:])
 
 
 def _close_pipes(process: subprocess.Popen[bytes]) -> None:

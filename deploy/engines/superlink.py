@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import socket
 import threading
@@ -22,7 +23,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType
 
-from common.errors import DiskFull, PortTaken
+from common.errors import DiskFull, EngineFailed, PortTaken
 from deploy.engines.credentials import LOOPBACK
 from deploy.engines.flower_federation import BINARIES, FlowerFederation, SiteProcess, Value
 from deploy.engines.processes import Processes
@@ -31,6 +32,9 @@ __all__ = ["SiteProcess", "SuperLinkEngine"]
 
 # A port that was free when asked for can be gone when it is used; more than once is no coincidence.
 _TRIES = 3
+
+# Settings of Flower for other federations, proxies for what stays on this machine, colours in JSON.
+_MISLEADING = re.compile(r"FLWR_|.*_proxy$|FORCE_COLOR$|CLICOLOR|TTY_", re.IGNORECASE)
 
 _ENVIRONMENT = {
     "FLWR_TELEMETRY_ENABLED": "0",
@@ -90,10 +94,13 @@ class SuperLinkEngine:
                 except PortTaken:
                     if not tries_left:
                         raise
+                except EngineFailed as error:
+                    message = f"{error.private.rstrip()}\nAll logs are kept in {log_dir.absolute()}."
+                    raise EngineFailed(message) from error
 
     def _attempt(self, run_config: Mapping[str, Value], log_dir: Path, on_poll: Callable[[], None]) -> None:
         with (
-            TemporaryDirectory(prefix="consilium-", ignore_cleanup_errors=True) as folder,
+            TemporaryDirectory(prefix="consilium-superlink-", ignore_cleanup_errors=True) as folder,
             Processes(Path(folder), _environment(Path(folder)), keep_logs_in=log_dir) as processes,
         ):
             federation = FlowerFederation(Path(folder), self._sites, self._port, processes, on_poll)
@@ -103,12 +110,8 @@ class SuperLinkEngine:
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    """Return the children's environment: the user's, without settings that would send them elsewhere."""
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith("FLWR_") and not name.lower().endswith("_proxy")
-    }
+    """Return the children's environment: the user's, without what would change how they work together."""
+    kept = {name: value for name, value in os.environ.items() if not _MISLEADING.match(name)}
     # SuperExec looks for flwr-serverapp and flwr-clientapp there.
     path = os.pathsep.join([str(BINARIES), os.environ.get("PATH", os.defpath)])
     temporary = folder / "tmp"
@@ -120,7 +123,8 @@ def _refuse_taken(port: int) -> None:
     try:
         socket.create_server((LOOPBACK, port)).close()
     except OSError as error:
-        raise PortTaken(f"Port {port} cannot be opened: {error.strerror}.") from error
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise PortTaken(f"Port {port} cannot be opened: {reason}.") from error
 
 
 @contextmanager

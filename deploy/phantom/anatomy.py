@@ -140,7 +140,7 @@ def _draw_lesion(rng: np.random.Generator, chest: Chest) -> Lesion:
 
 
 def _draw_free_place(rng: np.random.Generator, chest: Chest) -> tuple[float, float]:
-    """A place x, y in a lung field, above the diaphragm and not behind the heart, where nothing would show."""
+    """A place x, y in a lung field where a lesion shows: not under the diaphragm, not behind the heart."""
     while True:
         lung = chest.lungs[rng.integers(2)]
         angle, distance = rng.uniform(0, 2 * np.pi), 0.6 * np.sqrt(rng.uniform())

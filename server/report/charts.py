@@ -84,7 +84,7 @@ def values_axis(label: str, values: Iterable[float], low: float, high: float) ->
 def rounds_axis(first: int, last: int) -> Axis:
     """An axis of round numbers, with ticks at whole rounds only."""
     step = max(1, round(_round_step(max(last - first, 1) / 6)))
-    ticks = [first, *(tick for tick in range(step, last + 1, step) if tick - first >= step * 0.7)]
+    ticks = [first, *(tick for tick in range(step, last + 1, step) if tick - first >= step * 0.5)]
     return Axis("round", first, last, ticks)
 
 

@@ -104,11 +104,17 @@ def _on_all(run: Run, final: Evaluation, baselines: Baselines) -> Markup:
     hidden = len(baselines.local) + 2 - len(models) if len(baselines.local) > SHOWN else 0
     notes = [
         f"{count(hidden)} more models of single sites are in run.json." if hidden else None,
-        f"Dot: the {name}; bar: its 95 % interval, where there is one. The text above says “about as well” "
-        "when each score lies within the other's interval.",
+        _dots(run, name),
         _undefined([s for m in models.values() for s in (m.pooled.auroc, m.pooled.f1, m.pooled.precision)]),
     ]
     return table("Tested on the images of all sites together", columns, rows, notes)
+
+
+def _dots(run: Run, name: str) -> str:
+    if len(run.classes) > 2 and run.headline == "auroc":
+        return f"Dot: the {name} over several classes. With few test images small differences may be chance."
+    rule = "The text above says “about as well” when each score lies within the other's interval."
+    return f"Dot: the {name}; bar: its 95 % interval. {rule}"
 
 
 def _models(run: Run, final: Evaluation, baselines: Baselines) -> dict[str, Evaluation]:
@@ -214,5 +220,5 @@ def _gain(run: Run, final: Evaluation, local: Mapping[str, Evaluation], site: st
 
 
 def _undefined(values: list[float | None]) -> str | None:
-    words = "† Not defined here, for instance the AUROC of a site whose test images lack a class."
+    words = "† Not defined here, for instance the AUROC of a site whose test images all have one class."
     return words if any(value is None for value in values) else None

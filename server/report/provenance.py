@@ -67,7 +67,9 @@ def _traces(run: Run) -> dict[str, Child]:
     checkpoints = files.get("checkpoints") or []
     return {
         "Study digest (SHA-256)": tag("code", document["study_digest"]),
-        "Model digest (SHA-256)": tag("code", run.final.model_digest) if run.final else None,
+        "Model digest (SHA-256)": tag("code", document["final"]["model_digest"])
+        if document["final"]
+        else None,
         "Model file": tag("code", files["model"]) if files.get("model") else None,
         "Checkpoints": plural(len(checkpoints), "file") + f", last {checkpoints[-1]}"
         if checkpoints

@@ -63,7 +63,6 @@ class Evaluation:
     pooled: Scores
     sites: Mapping[str, Scores]
     round: int | None = None
-    model_digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +161,8 @@ def parse_run(document: Object) -> Run:
         classes=tuple(document["classes"]),
         sites={name: _site(site) for name, site in document["sites"].items()},
         rounds=tuple(_round(item) for item in document["rounds"]),
-        final=_evaluation(final, final["round"], final["model_digest"]) if final else None,
+        # A study may allow that no site has test cases; then its end was not evaluated.
+        final=_evaluation(final, final["round"]) if final and final["pooled"] else None,
         baselines=_baselines(baselines) if baselines else None,
     )
 
@@ -181,9 +181,9 @@ def _round(item: Object) -> Round:
     return Round(item["round"], frozenset(item["contributed"]), item["missing"], training, metrics)
 
 
-def _evaluation(item: Object, number: int | None = None, digest: str = "") -> Evaluation:
+def _evaluation(item: Object, number: int | None = None) -> Evaluation:
     sites = {name: _scores(scores) for name, scores in item["sites"].items()}
-    return Evaluation(_scores(item["pooled"]), sites, number, digest)
+    return Evaluation(_scores(item["pooled"]), sites, number)
 
 
 def _baselines(item: Object) -> Baselines:

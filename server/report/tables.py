@@ -49,7 +49,7 @@ def score(value: float | None, below: str | None = None) -> Markup:
     """A metric as a cell, with small print below; one that is undefined points to the table's footnote."""
     if value is None:
         return tag("span", DASH, tag("sup", "†"), title="undefined, see the note below the table")
-    return joined([metric(value), tag("small", below) if below else None])
+    return joined([metric(value), tag("small", below, class_="keep") if below else None])
 
 
 def per_class(labels: Mapping[str, int], classes: Sequence[str], limit: int = 8) -> Markup:

@@ -1,0 +1,355 @@
+"""The report is one safe, self-contained, readable page, whatever the run held."""
+
+import base64
+import copy
+import hashlib
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from server.report import render
+from server.report.charts import rounds_axis, thinned, values_axis
+from server.report.intervals import hanley_mcneil, spread, wilson
+from server.report.markup import Markup, tag
+from server.report.wording import duration, listing, metric, moment, signed, spelled
+
+SAMPLES = Path(__file__).parent / "samples"
+TOML = '[study]\nname = "chest-xray"\n'
+VOID = {"meta", "link", "br"}
+EVIL = '<script>alert("x")</script>&\'"'
+
+
+class Page(HTMLParser):
+    """What a browser would make of a page: text, elements, and whether every element is closed."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.tables: list[list[list[str]]] = []
+        self.words: list[str] = []
+        self.feed(html)
+        self.close()
+        assert self.open == []
+        self.text = re.sub(r"\s+", " ", "".join(self.words))
+
+    def handle_starttag(self, name: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((name, dict(attrs)))
+        if name not in VOID:
+            self.open.append(name)
+        if name == "table":
+            self.tables.append([])
+        elif name == "tr":
+            self.tables[-1].append([])
+        elif name in ("td", "th"):
+            self.tables[-1][-1].append("")
+
+    def handle_startendtag(self, name: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((name, dict(attrs)))
+
+    def handle_endtag(self, name: str) -> None:
+        assert self.open.pop() == name
+
+    def handle_data(self, data: str) -> None:
+        if "style" in self.open:
+            return
+        self.words.append(data)
+        if {"td", "th"} & set(self.open):
+            self.tables[-1][-1][-1] += data
+
+    def all(self, name: str) -> list[dict[str, str | None]]:
+        return [attributes for element, attributes in self.elements if element == name]
+
+
+def sample(name: str) -> dict[str, Any]:
+    run: dict[str, Any] = json.loads((SAMPLES / f"run_{name}.json").read_text(encoding="utf-8"))
+    return run
+
+
+def many_sites(number: int) -> dict[str, Any]:
+    """A run of many sites, each a copy of the completed sample's sites in turn."""
+    run = sample("completed")
+    run["rounds"] = run["rounds"][:6]
+    names = [f"hospital-{i:04}" for i in range(number)]
+    turn = lambda values: {name: list(values.values())[i % 3] for i, name in enumerate(names)}  # noqa: E731
+    run["sites"] = turn(run["sites"])
+    run["final"]["sites"] = turn(run["final"]["sites"])
+    run["baselines"]["local"] = turn(run["baselines"]["local"])
+    for item in run["rounds"]:
+        item["metrics"]["sites"] = turn(item["metrics"]["sites"])
+        item["missing"] = {names[-1]: "deadline: no reply within 3600 s"}
+        item["contributed"] = names[:-1]
+        item["training"] = dict.fromkeys(names[:-1], item["training"]["guangzhou"])
+    return run
+
+
+@pytest.fixture(scope="module")
+def completed() -> Page:
+    return Page(render(sample("completed"), TOML))
+
+
+@pytest.mark.parametrize("name", ["completed", "failed", "interrupted", "multiclass"])
+class TestEveryPage:
+    def test_reaches_for_nothing(self, name: str) -> None:
+        html = render(sample(name), TOML)
+        page = Page(html)
+        assert not {"script", "img", "iframe", "object", "embed", "form"} & {n for n, _ in page.elements}
+        links = [a[key] or "" for _, a in page.elements for key in ("src", "href", "xlink:href") if key in a]
+        assert all(link.startswith(("#", "data:")) for link in links)
+        assert (
+            "http://" not in html and "https://" not in html and "url(" not in html and "@import" not in html
+        )
+        assert not any(key.startswith("on") or key == "style" for _, a in page.elements for key in a)
+
+    def test_policy_admits_its_own_style(self, name: str) -> None:
+        html = render(sample(name), TOML)
+        style = html.split("<style>")[1].split("</style>")[0]
+        digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+        policy = next(a["content"] for a in Page(html).all("meta") if "http-equiv" in a)
+        assert policy is not None and f"'sha256-{digest}'" in policy and "default-src 'none'" in policy
+
+    def test_is_accessible(self, name: str) -> None:
+        page = Page(render(sample(name), TOML))
+        ids = [a["id"] for _, a in page.elements if "id" in a]
+        assert len(ids) == len(set(ids))
+        for drawing in page.all("svg"):
+            named = drawing.get("aria-label") or drawing.get("aria-labelledby") in ids
+            assert drawing.get("aria-hidden") == "true" or (drawing.get("role") == "img" and named)
+        assert page.all("html") == [{"lang": "en"}] and len(page.all("h1")) == 1
+        assert len(page.all("caption")) == len(page.all("table"))
+        assert all(a.get("scope") in ("col", "row") for a in page.all("th"))
+
+    def test_same_run_same_page(self, name: str) -> None:
+        assert render(sample(name), TOML) == render(sample(name), TOML)
+
+
+def test_first_sentence(completed: Page) -> None:
+    assert (
+        "Three sites trained a GRU together for 30 rounds; on 400 test images of all sites the shared model "
+        "reaches AUROC 0.88. Alone, each site's own model reached 0.60 to 0.74; all data pooled in one place "
+        "would have reached 0.91."
+    ) in completed.text
+
+
+def test_results_table(completed: Page) -> None:
+    results = completed.tables[0]
+    scores = sample("completed")["final"]
+    assert [row[0] for row in results[1:]] == ["guangzhou", "nihcc", "hannover", "All sites together"]
+    assert results[4][1] == "400"
+    assert results[4][2].startswith(f"{scores['pooled']['auroc']:.3f}")
+    assert results[1][5] == f"{scores['sites']['guangzhou']['f1']:.3f}"
+    assert results[1][-1] == "normal 100, pneumonia 100"
+
+
+def test_undefined_is_a_dash_with_a_footnote(completed: Page) -> None:
+    hannover = completed.tables[0][3]
+    assert hannover[2] == "—†"
+    assert "All test images have one class at hannover." in completed.text
+
+
+def test_comparison(completed: Page) -> None:
+    models = completed.tables[1]
+    assert [row[0] for row in models[1:3]] == ["All data in one place", "Shared model (federated)"]
+    assert [row[3] for row in models[1:]] == ["−0.037", "", "+0.139", "+0.261", "+0.277"]  # noqa: RUF001
+    assert "does about as well as the site's own model at guangzhou and nihcc" in completed.text
+
+
+def test_contributions_name_reasons(completed: Page) -> None:
+    nihcc = next(row for table in completed.tables for row in table if row[0] == "nihcc" and len(row) == 8)
+    assert nihcc[2:4] == ["27 of 30", "3"]
+    assert nihcc[-1] == (
+        "deadline: no reply within 3600 s (rounds 7 to 8); connection lost: the site went away (round 19)"
+    )
+
+
+def test_confusion_matrix_has_class_names(completed: Page) -> None:
+    matrix = next(table for table in completed.tables if table[0][0] == "Truth")
+    counts = sample("completed")["final"]["pooled"]["confusion"]
+    assert matrix[0][1:] == ["said normal", "said pneumonia"]
+    assert matrix[1][1].startswith(str(counts[0][0])) and matrix[2][1].startswith(str(counts[1][0]))
+
+
+def test_how_it_was_run(completed: Page) -> None:
+    run = sample("completed")
+    for fact in (run["study_digest"], run["final"]["model_digest"], "1 min 1 s", "cpu (3 sites)"):
+        assert fact in completed.text
+    assert "21 November 2026, 02:00:00 UTC" in completed.text
+    assert 'name = "chest-xray"' in completed.text
+
+
+def test_failed_run_says_what_to_do() -> None:
+    page = Page(render(sample("failed"), TOML))
+    error = sample("failed")["error"]
+    assert "This run failed after 11 of 30 rounds" in page.text
+    assert error["code"] in page.text and error["message"] in page.text
+    assert error["hint"].replace("`", "") in page.text
+    assert "had reached AUROC 0.83 after round 10" in page.text
+    assert "Results so far (round 10)" in page.text
+
+
+def test_run_without_rounds() -> None:
+    page = Page(render(sample("interrupted"), TOML))
+    assert "This run was interrupted before its first round ended" in page.text
+    assert "Three sites set out to train a GRU together; no round was finished." in page.text
+
+
+def test_run_that_failed_before_any_site_joined() -> None:
+    run = {**sample("interrupted"), "sites": {}, "files": {}}
+    assert "No sites set out" in Page(render(run, "")).text
+
+
+def test_completed_run_without_test_images() -> None:
+    run = sample("completed")
+    run["final"].update(pooled=None, sites={})
+    run["baselines"] = {"pooled": {"sites": {}}, "local": {"guangzhou": {"sites": {}}}}
+    for item in run["rounds"]:
+        item["metrics"] = None
+    assert "for 30 rounds; no evaluation was recorded." in Page(render(run, TOML)).text
+
+
+def test_refused_site_is_listed_though_it_described_nothing() -> None:
+    run = sample("completed")
+    run["rounds"][0]["missing"]["oslo"] = "consent-missing: the site has not agreed"
+    page = Page(render(run, TOML))
+    oslo = next(row for table in page.tables for row in table if row[0] == "oslo")
+    assert oslo[2:5] == ["0 of 30", "1", "—"]
+
+
+def test_multiclass() -> None:
+    page = Page(render(sample("multiclass"), TOML))
+    assert "trained an LSTM on CNN features together" in page.text
+    assert "means over the classes that occur" in page.text
+    for name in ("no tumour", "glioma", "meningioma", "pituitary"):
+        assert f"{name}: area 0." in page.text
+
+
+def test_accuracy_speaks_where_auroc_is_undefined() -> None:
+    run = sample("completed")
+    run["final"]["pooled"].update(auroc=None, roc={"pneumonia": {"fpr": [], "tpr": []}})
+    assert "the shared model reaches accuracy 0.79" in Page(render(run, TOML)).text
+
+
+def test_everything_from_data_is_escaped() -> None:
+    run = json.loads(
+        json.dumps(sample("completed"))
+        .replace('"hannover"', json.dumps(EVIL))
+        .replace('"pneumonia"', json.dumps(EVIL + "2"))
+        .replace("deadline: no reply", "<b onload=x>")
+        .replace('"cpu"', json.dumps(EVIL))
+    )
+    run["study"]["study"]["name"] = run["engine"] = run["sites"]["nihcc"]["notes"][:] = EVIL
+    run["sites"]["nihcc"]["notes"] = [EVIL]
+    run.update(status="failed", error={"code": EVIL, "message": EVIL, "hint": EVIL})
+    html = render(run, EVIL)
+    page = Page(html)  # well-formed, so nothing broke out of an attribute either
+    assert "<script" not in html and "<b " not in html
+    assert not {"script", "b"} & {name for name, _ in page.elements}
+    assert page.text.count('<script>alert("x")</script>') > 10
+
+
+def test_a_thousand_sites_are_a_band_and_a_short_table() -> None:
+    html = render(many_sites(1000), TOML)
+    page = Page(html)
+    assert len(html.encode()) < 1_000_000
+    assert "the middle 80 % of the 1,000 sites" in page.text and "Median of the sites" in page.text
+    assert html.count('class="band"') == 3
+    assert page.text.count("980 more are in run.json") == 3
+    assert max(len(table) for table in page.tables) < 50
+    # Whoever missed most comes first.
+    assert "hospital-0999" in page.text
+
+
+@pytest.mark.parametrize(("sites", "lines"), [(2, 3), (12, 13), (13, 2)])
+def test_lines_until_they_would_tangle(sites: int, lines: int) -> None:
+    html = render(many_sites(sites), TOML)
+    legend = html.split('<ul class="legend">')[1].split("</ul>")[0]
+    swatches = re.findall(r"<li>(<svg.*?</svg>)", legend)
+    assert len(swatches) == len(set(swatches)) == lines
+
+
+def test_long_runs_stay_small() -> None:
+    run = sample("completed")
+    run["rounds"] = [{**copy.copy(run["rounds"][i % 30]), "round": i + 1} for i in range(600)]
+    assert len(render(run, TOML)) < 300_000
+
+
+def test_undefined_points_lift_the_pen() -> None:
+    run = sample("completed")
+    run["rounds"][4]["metrics"]["sites"]["nihcc"]["auroc"] = None
+    chart = render(run, TOML).split('aria-labelledby="curve-auroc-title"')[1].split("</svg>")[0]
+    line = chart.split('<g class="hue1">')[1]
+    assert re.search(r'd="([^"]*)"', line).group(1).count("M") == 2  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (None, "—"),
+        (0.04, "0.0 s"),
+        (59.94, "59.9 s"),
+        (59.97, "1 min"),
+        (61.2, "1 min 1 s"),
+        (3600, "1 h"),
+        (7500, "2 h 5 min"),
+        (273600, "3 d 4 h"),
+    ],
+)
+def test_duration(seconds: float | None, words: str) -> None:
+    assert duration(seconds) == words
+
+
+def test_wording() -> None:
+    assert (metric(0.8499), metric(None), signed(-0.0001), signed(0.02)) == ("0.850", "—", "0.000", "+0.020")
+    assert (spelled(3), spelled(1000)) == ("three", "1,000")
+    assert (listing(["a"]), listing(["a", "b", "c"])) == ("a", "a, b and c")
+    assert listing([str(i) for i in range(10)], 3) == "0, 1, 2 and 7 more"
+    assert moment("2026-11-21T03:00:00+01:00") == "21 November 2026, 02:00:00 UTC"
+    assert (moment("soon"), moment(None)) == ("soon", "—")
+
+
+def test_markup_escapes_text_and_attributes() -> None:
+    assert tag("p", "a < b", title='"') == '<p title="&quot;">a &lt; b</p>'
+    assert tag("p", Markup("<i>x</i>"), None, hidden=True, id=None) == "<p hidden><i>x</i></p>"
+
+
+def test_auroc_interval_is_as_wide_as_auroc_scatters() -> None:
+    """Hanley and McNeil's variance is exact for exponential scores; few positives tell Q1 from Q2."""
+    negatives, positives, draws, scale = 120, 15, 3000, 4.0
+    random = np.random.default_rng(0)
+    low, high = random.exponential(1, (draws, negatives)), random.exponential(scale, (draws, positives))
+    ranks = np.concatenate([low, high], axis=1).argsort(axis=1).argsort(axis=1)[:, negatives:] + 1
+    aurocs = (ranks.sum(axis=1) - positives * (positives + 1) / 2) / (positives * negatives)
+    bounds = hanley_mcneil(scale / (1 + scale), negatives, positives)
+    assert bounds.high - bounds.low == pytest.approx(2 * 1.96 * aurocs.std(), rel=0.04)
+
+
+def test_share_interval_matches_published_value() -> None:
+    # Newcombe 1998, Statistics in Medicine 17:857, Table I, method 3: 81 of 263.
+    bounds = wilson(81 / 263, 263)
+    assert (bounds.low, bounds.high) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+
+
+def test_spread() -> None:
+    values = spread([None, *(i / 10 for i in range(11))])
+    assert values is not None
+    assert (values.low, values.median, values.high) == pytest.approx((0.1, 0.5, 0.9))
+    assert spread([None]) is None
+
+
+def test_axes_hold_every_value_in_round_steps() -> None:
+    axis = values_axis("", [0.43, 0.99], 0.5, 1.0)
+    assert (axis.low, axis.high, axis.digits) == pytest.approx((0.4, 1.0, 1))
+    assert values_axis("", [1e-9], 0.0, 0.0).high >= 1e-9
+    assert rounds_axis(1, 30).ticks == [1, 5, 10, 15, 20, 25, 30]
+    assert rounds_axis(1, 1).ticks == [1]
+    assert all(tick == int(tick) for tick in rounds_axis(1, 3).ticks)
+
+
+def test_thinning_keeps_the_ends() -> None:
+    kept = thinned(range(1000), 7)
+    assert (len(kept), kept[0], kept[-1]) == (7, 0, 999)
