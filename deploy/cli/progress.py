@@ -110,7 +110,7 @@ _COLUMNS = (
     ("f1", "F1"),
     ("recall", "recall"),
     ("precision", "precision"),
-    ("calibration_error", "calibration error"),
+    ("calibration_error", "ECE"),
 )
 _MOST_SITES = 20
 
@@ -120,7 +120,7 @@ def show_summary(run: Mapping[str, Any], out: Path) -> None:
     console = Console(highlight=False)
     sites = run["final"]["sites"]
     table = Table(title=f"{run['study']['study']['name']} after {len(run['rounds'])} rounds, on test cases")
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for _, heading in _COLUMNS:
         table.add_column(heading, justify="right")
     for name, metrics in list(sites.items())[:_MOST_SITES]:
@@ -128,7 +128,7 @@ def show_summary(run: Mapping[str, Any], out: Path) -> None:
     if len(sites) > _MOST_SITES:
         table.add_row(f"and {len(sites) - _MOST_SITES} more sites")
     table.add_section()
-    table.add_row("all sites together", *_cells(run["final"]["pooled"] or {}), style="bold")
+    table.add_row("all sites", *_cells(run["final"]["pooled"] or {}), style="bold")
     for name, metrics in _baseline_rows(run["baselines"]):
         table.add_row(name, *_cells(metrics), style="dim")
     console.print(table)
@@ -143,7 +143,7 @@ def show_summary(run: Mapping[str, Any], out: Path) -> None:
 
 def _baseline_rows(baselines: Mapping[str, Any] | None) -> Iterator[tuple[str, Mapping[str, Any]]]:
     if baselines:
-        yield "without federating: all data pooled", baselines["pooled"]
+        yield "all data pooled", baselines["pooled"]
         yield from (
             (f"{site} alone", metrics) for site, metrics in list(baselines["local"].items())[:_MOST_SITES]
         )

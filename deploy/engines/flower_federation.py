@@ -190,7 +190,10 @@ class FlowerFederation:
         log = self._processes.logs / "serverapp.log"
         with suppress(CommandFailed):
             log.write_text(self._flwr("log", run_id, _CONNECTION, "--show"), encoding="utf-8")
-        return f"The run is {status['status']}. {status['status-details']}\n{tail(log)}"
+        details = status["status-details"]
+        if "heartbeat" in details:
+            details += ". Its process was killed, perhaps for want of memory."
+        return f"The run is {status['status']}. {details}\n{tail(log)}"
 
     def _tick(self) -> None:
         self._processes.check()

@@ -75,7 +75,8 @@ class Processes:
     ) -> None:
         try:
             self.stop()
-            if error is not None:
+            # A taken port tells its whole story, and whoever picked a free one that was lost tries again.
+            if error is not None and not isinstance(error, PortTaken):
                 self._keep_logs()
         finally:
             self._dismiss_guardian()
