@@ -6,9 +6,6 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from client.site import Site
-from deploy.engines.inprocess import InProcessEngine
-from deploy.engines.local import SuperLinkEngine
-from deploy.engines.ray import RayEngine
 from server.study_run import RunPlan
 
 
@@ -36,12 +33,19 @@ class Engine(Protocol):
 
 def build_engine(name: str, port: int = 0) -> Engine:
     """The engine of that name; ``port`` is where a ``superlink`` listens, 0 for a free one."""
+    # Imported when chosen: each brings a part of Flower that the others do not need.
     match name:
         case "inprocess":
+            from deploy.engines.inprocess import InProcessEngine
+
             return InProcessEngine()
         case "ray":
+            from deploy.engines.ray import RayEngine
+
             return RayEngine()
         case "superlink":
+            from deploy.engines.local import SuperLinkEngine
+
             return SuperLinkEngine(port=port)
         case _:
             raise ValueError(name)
