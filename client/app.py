@@ -139,7 +139,7 @@ def _study(text: str) -> Study:
 
 
 class _BaseModel:
-    """The base model last received, decoded and checked once for all sites that are handed the same record."""
+    """The base model last received, decoded once for all sites that are handed the same record."""
 
     def __init__(self) -> None:
         self._record: ArrayRecord | None = None

@@ -14,18 +14,18 @@ from typing import Any
 
 from client.devices import choose_device
 from client.manifest import Condition
-from common.errors import OutputExists
+from common.errors import ConsiliumError, OutputExists
 from common.files import unwritable, write_atomically
 from common.study import Study, load_study
 from deploy.baselines import train_baselines
 from deploy.engines import Engine, build_engine
 from deploy.federation import FederationData, resolve
 from deploy.phantom import write_hospitals
-from server.record import RUN_FILE, read_run, write_run
+from server.record import RUN_FILE, described, read_run, write_run
 from server.report import render
 from server.study_run import RunPlan
 
-REPORT_FILE = "report.html"
+REPORT_FILE, LOGS = "report.html", "logs"
 PHANTOM_SITES = 4
 Step = Callable[[str], None]
 
@@ -95,6 +95,9 @@ def _run(
         if request.baselines:
             step("training the baselines")
             _add_baselines(request, study, data, scratch, step)
+    except BaseException as error:
+        _settle(request.out, error)
+        raise
     finally:
         _report(request.out)
 
@@ -111,6 +114,18 @@ def _add_baselines(request: Request, study: Study, data: FederationData, scratch
     found = train_baselines(study, sites, data.loads, request.seed, step)
     run = read_run(request.out) or {}
     write_run(request.out, {**run, "baselines": found})
+
+
+def _settle(out: Path, error: BaseException) -> None:
+    """Say in run.json how the run ended where its coordinator no longer could; leave no empty folder."""
+    run = read_run(out)
+    if run is None:
+        if not (out / LOGS).exists():
+            shutil.rmtree(out, ignore_errors=True)
+    elif run["status"] == "running":
+        told = error if isinstance(error, ConsiliumError) else None
+        status = "failed" if told else "interrupted"
+        write_run(out, {**run, "status": status, "error": told and described(told)})
 
 
 def _report(out: Path) -> None:

@@ -84,7 +84,7 @@ class RunRecord:
         self.status = status
         self.finished_at = _now()
         if error is not None:
-            self.error = {"code": error.code, "message": error.private, "hint": error.hint}
+            self.error = described(error)
 
     def to_dict(self) -> dict[str, Any]:
         """The document."""
@@ -111,6 +111,11 @@ class RunRecord:
     def write(self, folder: Path) -> None:
         """Put the document into ``folder``."""
         write_run(folder, self.to_dict())
+
+
+def described(error: ConsiliumError) -> dict[str, str]:
+    """An error as run.json carries it."""
+    return {"code": error.code, "message": error.private, "hint": error.hint}
 
 
 def read_run(folder: Path) -> dict[str, Any] | None:

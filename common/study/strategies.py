@@ -40,7 +40,7 @@ class FedProx(Options):
 class Adaptive(Options):
     """What the three adaptive strategies share: step size and adaptivity of the coordinator."""
 
-    eta: float = Field(0.01, gt=0.0)
+    eta: float = Field(0.02, gt=0.0)
     tau: float = Field(1e-3, gt=0.0)
 
 

@@ -44,7 +44,7 @@ def build_engine(name: str, port: int = 0) -> Engine:
 
             return RayEngine()
         case "superlink":
-            from deploy.engines.local import SuperLinkEngine
+            from deploy.engines.superlink import SuperLinkEngine
 
             return SuperLinkEngine(port=port)
         case _:

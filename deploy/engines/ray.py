@@ -41,7 +41,10 @@ class RayEngine:
                     server_app=_server_app(plan, failures),
                     client_app=_client_app(sites),
                     num_supernodes=len(sites),
-                    backend_config={"client_resources": resources, "init_args": {"include_dashboard": False, "log_to_driver": False}},
+                    backend_config={
+                        "client_resources": resources,
+                        "init_args": {"include_dashboard": False, "log_to_driver": False},
+                    },
                 )
             except RuntimeError as error:
                 raise EngineFailed(f"Flower's simulation runtime: {error}") from None

@@ -176,7 +176,12 @@ class FaultyGrid(Grid):
         return self._run
 
     def create_message(
-        self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
+        self,
+        content: RecordDict,
+        message_type: str,
+        dst_node_id: int,
+        group_id: str,
+        ttl: float | None = None,
     ) -> Message:
         return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
 
@@ -293,9 +298,7 @@ def grid_of(site_of: Callable[..., Site]) -> Callable[..., FaultyGrid]:
 
 
 @pytest.fixture
-def federation(
-    grid_of: Callable[..., FaultyGrid], site_of: Callable[..., Site]
-) -> Callable[..., Federation]:
+def federation(grid_of: Callable[..., FaultyGrid], site_of: Callable[..., Site]) -> Callable[..., Federation]:
     """A gathered federation of the hospitals, or of those named."""
 
     def make(
@@ -317,9 +320,7 @@ def ask_app() -> Callable[..., RecordDict]:
     def ask(site: Site | Mapping[str, Any], message_type: str, content: RecordDict) -> RecordDict:
         adopt_identity(1)
         config = site.node_config() if isinstance(site, Site) else site
-        context = Context(
-            run_id=1, node_id=1, node_config=dict(config), state=RecordDict(), run_config={}
-        )
+        context = Context(run_id=1, node_id=1, node_config=dict(config), state=RecordDict(), run_config={})
         request = with_message_id(Message(content, 1, message_type), "1")
         answered = app(request, context)
         assert not answered.has_error()

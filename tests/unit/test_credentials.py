@@ -12,7 +12,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_ssh_private_key, load_ssh_public_key
 
-from deploy.engines.credentials import LOOPBACK, LinkCredentials, write_link_credentials, write_site_key
+from deploy.engines.superlink.credentials import (
+    LOOPBACK,
+    LinkCredentials,
+    write_link_credentials,
+    write_site_key,
+)
 
 
 @pytest.fixture

@@ -27,7 +27,9 @@ def test_a_gpu_is_chosen_by_number(monkeypatch: pytest.MonkeyPatch, wanted: str,
     assert choose_device(wanted) == torch.device("cuda", index)
 
 
-@pytest.mark.parametrize("wanted", ["", "gpu", "CPU", "cuda:x", "cuda:-1", "cuda:0:1", "cuda:²", "cpu:0", "mps"])
+@pytest.mark.parametrize(
+    "wanted", ["", "gpu", "CPU", "cuda:x", "cuda:-1", "cuda:0:1", "cuda:²", "cpu:0", "mps"]
+)
 def test_what_is_no_device_is_refused(monkeypatch: pytest.MonkeyPatch, wanted: str) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(DeviceUnavailable, match="use auto, cpu or cuda:N"):

@@ -141,7 +141,9 @@ def test_what_cannot_be_opened_is_missing(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("site", ["alder", "elm"])
 def test_a_patient_in_two_splits_is_named_by_lines_alone(tmp_path: Path, site: str) -> None:
-    text = HEAD + f"a.png,alder,Mueller^Anna,train,0\nb.png,alder,p2,test,1\nc.png,{site},Mueller^Anna,test,1\n"
+    text = (
+        HEAD + f"a.png,alder,Mueller^Anna,train,0\nb.png,alder,p2,test,1\nc.png,{site},Mueller^Anna,test,1\n"
+    )
     error = refused(tmp_path, text)
     assert isinstance(error, PatientInTwoSplits)
     assert "train: line 2" in error.private and "test: line 4" in error.private
@@ -158,7 +160,10 @@ def test_a_changed_manifest_is_read_again(tmp_path: Path) -> None:
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
-    rows = [Row('a "quoted", path.png', "Sankt Jörg", "p,1", "val", "x y", 2), Row("b", "a", "p", "test", "1", 3)]
+    rows = [
+        Row('a "quoted", path.png', "Sankt Jörg", "p,1", "val", "x y", 2),
+        Row("b", "a", "p", "test", "1", 3),
+    ]
     write_manifest(tmp_path / "m.csv", rows)
     assert sorted(read_manifest(tmp_path / "m.csv").rows, key=lambda row: row.line) == rows
 

@@ -12,22 +12,22 @@ from pathlib import Path
 import pytest
 
 from common.errors import DiskFull, PortTaken
-from deploy.engines.credentials import LOOPBACK
-from deploy.engines.flower_federation import _free_ports, _prepare_node, _write_app
-from deploy.engines.superlink import (
+from deploy.engines.superlink.credentials import LOOPBACK
+from deploy.engines.superlink.deployment import (
     SiteProcess,
-    SuperLinkEngine,
+    SuperLinkDeployment,
     _disk_full_named,
     _environment,
     _interruptible,
 )
+from deploy.engines.superlink.federation import _free_ports, _prepare_node, _write_app
 
 
 def test_a_port_in_use_is_refused_before_anything_starts(tmp_path: Path) -> None:
     with socket.create_server((LOOPBACK, 0)) as server:
         port = server.getsockname()[1]
         with pytest.raises(PortTaken, match=f"Port {port} cannot be opened: Address already in use"):
-            SuperLinkEngine([], port=port).run({}, log_dir=tmp_path / "logs")
+            SuperLinkDeployment([], port=port).run({}, log_dir=tmp_path / "logs")
     assert not (tmp_path / "logs").exists()
 
 

@@ -23,10 +23,10 @@ import tomli_w
 
 from common import __version__
 from common.errors import EngineFailed
-from deploy.engines import flower_commands
-from deploy.engines.credentials import LOOPBACK, SiteKey, write_link_credentials, write_site_key
-from deploy.engines.flower_commands import CommandFailed, FlowerCommands
-from deploy.engines.processes import Processes, tail
+from deploy.engines.superlink import commands
+from deploy.engines.superlink.commands import CommandFailed, FlowerCommands
+from deploy.engines.superlink.credentials import LOOPBACK, SiteKey, write_link_credentials, write_site_key
+from deploy.engines.superlink.processes import Processes, tail
 
 Value = str | int | float | bool
 """What Flower takes in a run's or a node's configuration."""
@@ -134,7 +134,7 @@ class FlowerFederation:
         connection = {"address": self._address, "root-certificates": self._ca}
         (home / "config.toml").write_text(tomli_w.dumps({"superlink": {_CONNECTION: connection}}))
         process = self._processes.start(
-            "flwr", flower_commands.COMMAND, environment={"FLWR_HOME": str(home)}, piped=True
+            "flwr", commands.COMMAND, environment={"FLWR_HOME": str(home)}, piped=True
         )
         return FlowerCommands(process, self._tick)
 

@@ -8,8 +8,7 @@ from client.site import Site
 from common.errors import ConsiliumError, EngineFailed
 from common.files import write_atomically
 from common.study import to_toml
-from deploy.engines.superlink import SiteProcess
-from deploy.engines.superlink import SuperLinkEngine as SuperLink
+from deploy.engines.superlink.deployment import SiteProcess, SuperLinkDeployment
 from server.record import read_run
 from server.study_run import STUDY_FILE, RunPlan
 
@@ -27,9 +26,9 @@ class SuperLinkEngine:
         study_file = plan.out / STUDY_FILE
         write_atomically(study_file, to_toml(plan.study))
         nodes = [SiteProcess(site.name, site.node_config()) for site in sites]
-        link = SuperLink(nodes, port=self._port)
+        deployment = SuperLinkDeployment(nodes, port=self._port)
         try:
-            link.run(plan.run_config(study_file), log_dir=plan.out / "logs")
+            deployment.run(plan.run_config(study_file), log_dir=plan.out / "logs")
         except EngineFailed as failure:
             raise _told_by_coordinator(plan) or failure from None
 

@@ -24,11 +24,11 @@ from tempfile import TemporaryDirectory
 from types import FrameType
 
 from common.errors import DiskFull, EngineFailed, PortTaken
-from deploy.engines.credentials import LOOPBACK
-from deploy.engines.flower_federation import BINARIES, FlowerFederation, SiteProcess, Value
-from deploy.engines.processes import Processes
+from deploy.engines.superlink.credentials import LOOPBACK
+from deploy.engines.superlink.federation import BINARIES, FlowerFederation, SiteProcess, Value
+from deploy.engines.superlink.processes import Processes
 
-__all__ = ["SiteProcess", "SuperLinkEngine"]
+__all__ = ["SiteProcess", "SuperLinkDeployment"]
 
 # A port that was free when asked for can be gone when it is used; more than once is no coincidence.
 _TRIES = 3
@@ -49,7 +49,7 @@ _ENVIRONMENT = {
 }
 
 
-class SuperLinkEngine:
+class SuperLinkDeployment:
     """Runs Flower's SuperLink, SuperNodes and SuperExecs as child processes.
 
     Args:
