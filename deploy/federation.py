@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from client.cases import SiteCases, site_cases
+from client.cases import SiteCases, decode, site_cases
 from client.manifest import Condition, Manifest, Row, read_manifest, write_manifest
 from client.site import Site
 from common.errors import ManifestInvalid, ManifestMissing, SitesOverruled
@@ -36,6 +36,16 @@ class FederationData:
         path = folder / "manifest.csv"
         write_manifest(path, self.manifest.rows)
         return [Site(name, str(path), device, share_scores=True) for name in self.cases]
+
+    def check_pictures(self, study: Study) -> None:
+        """Decode every picture of every site.
+
+        Raises:
+            DataError: The first that cannot be used, by file name.
+        """
+        for cases in self.cases.values():
+            for row in (*cases.train, *cases.test):
+                decode(cases, [row], study)
 
     @property
     def loads(self) -> list[int]:

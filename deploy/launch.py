@@ -14,7 +14,8 @@ from typing import Any
 
 from client.devices import choose_device
 from client.manifest import Condition
-from common.errors import ConsiliumError, OutputExists
+from client.site import Site
+from common.errors import ConsiliumError, OutputExists, SiteRefused
 from common.files import unwritable, write_atomically
 from common.study import Study, load_study
 from deploy.baselines import train_baselines
@@ -91,7 +92,7 @@ def _run(
     )
     try:
         step("starting the sites")
-        engine.run(plan, sites, data.loads)
+        _run_engine(engine, plan, sites, data)
         if request.baselines:
             step("training the baselines")
             _add_baselines(request, study, data, scratch, step)
@@ -100,6 +101,15 @@ def _run(
         raise
     finally:
         _report(request.out)
+
+
+def _run_engine(engine: Engine, plan: RunPlan, sites: list[Site], data: FederationData) -> None:
+    try:
+        engine.run(plan, sites, data.loads)
+    except SiteRefused:
+        # A refusal names no file, since it is made to leave a hospital. Here the files are at hand.
+        data.check_pictures(plan.study)
+        raise
 
 
 def _data(request: Request, study: Study, scratch: Path) -> FederationData:
@@ -117,12 +127,11 @@ def _add_baselines(request: Request, study: Study, data: FederationData, scratch
 
 
 def _settle(out: Path, error: BaseException) -> None:
-    """Say in run.json how the run ended where its coordinator no longer could; leave no empty folder."""
+    """Leave nothing of a run without a finished round, and of another how it ended."""
     run = read_run(out)
-    if run is None:
-        if not (out / LOGS).exists():
-            shutil.rmtree(out, ignore_errors=True)
-    elif run["status"] == "running":
+    if (run is None or not run["rounds"]) and not (out / LOGS).exists():
+        shutil.rmtree(out, ignore_errors=True)
+    elif run is not None and run["status"] == "running":
         told = error if isinstance(error, ConsiliumError) else None
         status = "failed" if told else "interrupted"
         write_run(out, {**run, "status": status, "error": told and described(told)})

@@ -14,7 +14,7 @@ from flwr.app import MessageType, RecordDict
 from flwr.serverapp import Grid
 
 from common.balance import balanced_weights
-from common.errors import ConsiliumError, NothingLearned, QuorumNotReached, TaskInvalid
+from common.errors import ConsiliumError, NothingLearned, QuorumNotReached, SiteRefused, TaskInvalid
 from common.study import Study, to_canonical
 from common.tasks import (
     EvaluateTask,
@@ -48,13 +48,24 @@ class TrainedRound:
 class RoundEngine:
     """Runs rounds of one study over a Grid."""
 
-    def __init__(self, grid: Grid, study: Study, seed: int, roster: Roster, strategy: Strategy) -> None:
+    def __init__(
+        self,
+        grid: Grid,
+        study: Study,
+        seed: int,
+        roster: Roster,
+        strategy: Strategy,
+        *,
+        strict: bool = False,
+    ) -> None:
+        """An engine that goes on without sites that refuse a task or, if ``strict``, stops at the first."""
         self._grid = grid
         self._study = study
         self._text = to_canonical(study)
         self._seed = seed
         self._roster = roster
         self._strategy = strategy
+        self._strict = strict
 
     def train(self, round_number: int, base: Weights) -> TrainedRound:
         """One round of training from ``base``.
@@ -118,6 +129,8 @@ class RoundEngine:
             site = names[reply.node_id]
             if reply.refusal is not None or reply.content is None:
                 missing[site] = str(reply.refusal)
+                if self._strict and reply.refusal is not None:
+                    raise SiteRefused(f"{site}: {reply.refusal}", hint=reply.refusal.hint)
                 continue
             try:
                 given[site] = read(reply.content, site)

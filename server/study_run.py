@@ -35,7 +35,7 @@ class RunPlan:
         engine: Name of what carries the messages, for the record.
         expect_sites: Nodes to wait for before round 1; 0 for the study's ``min_sites``.
         gather_timeout_s: How long to wait for them.
-        strict: Stop before round 1 if any site refuses (simulation), instead of going on without it.
+        strict: Stop when any site refuses (simulation), instead of going on without it.
     """
 
     study: Study
@@ -101,7 +101,7 @@ def _run(grid: Grid, plan: RunPlan, record: RunRecord) -> None:
     record.describe_sites(roster.descriptions)
     _check_roster(roster, plan)
     record.write(plan.out)
-    engine = RoundEngine(grid, study, plan.seed, roster, build_strategy(study.federation.strategy))
+    engine = RoundEngine(grid, study, plan.seed, roster, build_strategy(study.federation.strategy), strict=plan.strict)
     weights: Weights = initial_weights(study, plan.seed)
     for number in range(1, study.federation.rounds + 1):
         weights = _round(engine, number, weights, plan, record)

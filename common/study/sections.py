@@ -138,7 +138,7 @@ class Federation(Section):
     @field_validator("strategy", mode="before")
     @classmethod
     def _name_alone(cls, value: Any) -> Any:
-        return {"name": value} if isinstance(value, str) else value
+        return {"name": value} if isinstance(value, str) else _with_default(value, "name", "fedavg")
 
 
 class Study(Section):
@@ -151,9 +151,19 @@ class Study(Section):
     training: Training = Training()
     federation: Federation = Federation()
 
+    @field_validator("sequence", mode="before")
+    @classmethod
+    def _rows_unless_said(cls, value: Any) -> Any:
+        return _with_default(value, "kind", "rows")
+
     @model_validator(mode="after")
     def _encoder_fits(self) -> Study:
         smallest = min(self.sequence.frame) if self.sequence.kind == "patches" else self.sequence.size
         if self.model.encoder == "cnn" and smallest < 8:
             raise ValueError("encoder cnn halves its input twice and needs at least 8 pixels")
         return self
+
+
+def _with_default(table: Any, key: str, value: str) -> Any:
+    """A table whose member of a union is not named is the default one's."""
+    return {key: value, **table} if isinstance(table, dict) else table

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import torch
 from flwr.app import Context, RecordDict
 
@@ -9,6 +11,8 @@ from client.app import app as client_app
 from client.site import Site
 
 torch.set_num_threads(1)
+# What a site logs of a refusal is for its own administrator; a simulation shows the error itself.
+logging.getLogger("consilium").addHandler(logging.NullHandler())
 
 
 def context_of(node_id: int, site: Site) -> Context:

@@ -44,8 +44,8 @@ MakeSite = Callable[..., Site]
 MakeStudy = Callable[..., Study]
 
 
-def train_content(study: Study, base: Weights, **changes: Any) -> RecordDict:
-    fields = {"study": to_canonical(study), "seed": 0, "round": 1, "base_digest": digest(base), **changes}
+def train_content(asked: Study, base: Weights, **changes: Any) -> RecordDict:
+    fields = {"study": to_canonical(asked), "seed": 0, "round": 1, "base_digest": digest(base), **changes}
     return task_content(TrainTask(**fields), weights_record(base))
 
 
@@ -209,7 +209,7 @@ def test_a_site_says_why_it_cannot_take_part(
     kind: str,
 ) -> None:
     made = make_study(**study)
-    asked = site_of(site.pop("name", "alder"), **site)
+    asked = site_of(**{"name": "alder", **site})
     describe = task_content(Describe(to_canonical(made)))
     content = describe if kind == MessageType.QUERY else train_content(made, initial_weights(made, 0))
     reply = ask_app(asked, kind, content)
