@@ -5,7 +5,9 @@ Nothing heavy is imported before a command needs it: ``consilium --help`` must a
 
 from __future__ import annotations
 
+import signal
 import sys
+from types import FrameType
 
 
 def main() -> None:
@@ -13,8 +15,14 @@ def main() -> None:
     from deploy.cli.screen import ending
     from deploy.installation import check_one_place
 
+    signal.signal(signal.SIGTERM, _interrupt)
     with ending("--json" in sys.argv):
         check_one_place()
         from deploy.cli.app import app
 
         app(standalone_mode=True)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """A service manager's SIGTERM ends a run as Ctrl-C does: torn down, and written down."""
+    raise KeyboardInterrupt

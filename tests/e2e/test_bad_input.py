@@ -136,7 +136,9 @@ def test_patient_in_two_splits_names_the_rows_and_not_the_patient(desk: Desk) ->
 
 
 def test_empty_site(desk: Desk) -> None:
-    desk.rewrite(lambda lines: [line.replace("train", "val") if ",north," in line else line for line in lines])
+    desk.rewrite(
+        lambda lines: [line.replace("train", "val") if ",north," in line else line for line in lines]
+    )
     shows(desk.simulate(), 4, "site-empty", "'north'")
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -148,12 +147,3 @@ def test_a_description_that_is_none_costs_that_site_alone(
     assert len(roster.refused) == 1
     assert roster.label_counts() == [10, 9]
     assert [len(d.notes(study.study.classes)) for d in roster.descriptions.values()] == [0, 0, 0]
-
-
-def test_a_hospital_may_not_take_anothers_name(
-    grid_of: MakeGrid, site_of: MakeSite, study: Study
-) -> None:
-    impostor = replace(site_of("cedar"), name="alder")
-    roster = gather(grid_of(site_of("alder"), impostor), study, 2, 1.0)
-    assert list(roster.nodes) == ["alder"]
-    assert [refusal.code for refusal in roster.refused.values()] == ["site-twice"]

@@ -1,0 +1,198 @@
+"""The same study gives the same model, whatever carries its messages, and nothing is left running."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from common.weights import load_weights, norm, subtract
+from deploy.engines.inprocess import InProcessGrid
+from deploy.federation import resolve
+from server.record import read_run
+from server.study_run import RunPlan, run_study
+from tests.e2e.conftest import ROOT, Federation
+
+COMMAND = (sys.executable, "-c", "from deploy.cli import main; main()")
+ROUNDS = 2
+
+
+@pytest.fixture(scope="session")
+def simulated(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a simulation of the phantoms."""
+    out = tmp_path_factory.mktemp("simulated") / "run"
+    subprocess.run(_command("simulate", manifest, out, "--baselines"), check=True, capture_output=True)
+    return out
+
+
+def _command(name: str, manifest: Path, out: Path, *more: str) -> list[str]:
+    study = ROOT / "examples/phantom.toml"
+    arguments = (name, study, "--data", manifest, "--rounds", ROUNDS, "--out", out, *more)
+    return [*COMMAND, *map(str, arguments)]
+
+
+def test_simulating_twice_gives_equal_bytes(simulated: Path, manifest: Path, tmp_path: Path) -> None:
+    """Also with another number of workers, so with other sites in each."""
+    study = Federation.study(rounds=ROUNDS)
+    data = resolve(study, manifest)
+    sites = data.materialise(tmp_path, "cpu")
+    with InProcessGrid(sites, data.loads, workers=1) as grid:
+        run_study(grid, RunPlan(study, 0, tmp_path / "again", "inprocess", expect_sites=4, strict=True))
+    assert (tmp_path / "again/model.safetensors").read_bytes() == (
+        simulated / "model.safetensors"
+    ).read_bytes()
+
+
+def test_run_json_follows_its_schema_and_names_real_files(simulated: Path) -> None:
+    run = json.loads((simulated / "run.json").read_text())
+    jsonschema.validate(run, json.loads((ROOT / "docs/run.schema.json").read_text()))
+    named = [
+        run["files"]["model"],
+        run["files"]["study"],
+        run["files"]["report"],
+        *run["files"]["checkpoints"],
+    ]
+    assert len(run["files"]["checkpoints"]) == ROUNDS
+    assert all((simulated / name).stat().st_size for name in named)
+    assert set(run["baselines"]["local"]) == set(run["sites"])
+
+
+def test_report_needs_no_network(simulated: Path) -> None:
+    report = (simulated / "report.html").read_text()
+    assert "http://" not in report.replace("http://www.w3.org/2000/svg", "")
+    assert "https://" not in report
+    assert "<script" not in report
+
+
+def test_ray_gives_the_same_model(simulated: Path, manifest: Path, tmp_path: Path) -> None:
+    if find_spec("ray") is None:
+        if os.environ.get("CONSILIUM_REQUIRE_PARTS") == "1":
+            pytest.fail("the extra ray is not installed")
+        pytest.skip("the extra ray is not installed")
+    done = subprocess.run(
+        _command("simulate", manifest, tmp_path / "ray", "--engine", "ray", "--json"), capture_output=True
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    assert json.loads(done.stdout)["engine"] == "ray"
+    assert _distance(simulated, tmp_path / "ray") <= 1e-5
+
+
+def test_local_gives_the_same_model_over_tls_and_leaves_nothing(
+    simulated: Path, manifest: Path, tmp_path: Path
+) -> None:
+    with _nothing_left():
+        process = subprocess.Popen(_command("local", manifest, tmp_path / "local"), stderr=subprocess.PIPE)
+        assert _tls_version(process) == "TLSv1.3"
+        _, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err.decode()
+    assert _distance(simulated, tmp_path / "local") <= 1e-5
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.slow
+def test_interrupting_local_in_round_2_leaves_nothing(
+    how: signal.Signals, manifest: Path, tmp_path: Path
+) -> None:
+    _interrupt("local", how, manifest, tmp_path / "out", 200)
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_interrupting_simulate_leaves_nothing(how: signal.Signals, manifest: Path, tmp_path: Path) -> None:
+    _interrupt("simulate", how, manifest, tmp_path / "out", 60)
+
+
+def _interrupt(command: str, how: signal.Signals, manifest: Path, out: Path, within_s: float) -> None:
+    with _nothing_left():
+        process = subprocess.Popen(
+            _command(command, manifest, out, "--rounds", "500"),
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        deadline = time.monotonic() + within_s
+        while not _rounds_done(out):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(how)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert b"Traceback" not in err
+    run = json.loads((out / "run.json").read_text())
+    assert run["status"] == "interrupted"
+    assert (out / "report.html").exists()
+    assert not (out / "model.safetensors").exists()
+
+
+def _rounds_done(out: Path) -> int:
+    return len((read_run(out) or {"rounds": []})["rounds"])
+
+
+def _distance(one: Path, other: Path) -> float:
+    """Largest distance of a weight is at most this norm."""
+    return norm(subtract(load_weights(one / "model.safetensors"), load_weights(other / "model.safetensors")))
+
+
+def _tls_version(process: subprocess.Popen[bytes]) -> str | None:
+    """What the SuperLink of a running ``consilium local`` speaks."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        for arguments in _processes().values():
+            if any(a.endswith("flower-superlink") for a in arguments) and "--port" in arguments:
+                port = int(arguments[arguments.index("--port") + 1])
+                try:
+                    return _handshake(port)
+                except OSError:
+                    time.sleep(0.2)  # not listening yet
+    return None
+
+
+def _handshake(port: int) -> str | None:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as raw, context.wrap_socket(raw) as tls:
+        return tls.version()
+
+
+@contextmanager
+def _nothing_left() -> Iterator[None]:
+    processes, ports = set(_processes()), _listening()
+    yield
+    deadline = time.monotonic() + 10
+    while (set(_processes()) - processes or _listening() - ports) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert {pid: command for pid, command in _processes().items() if pid not in processes} == {}
+    assert _listening() <= ports
+
+
+def _processes() -> dict[int, list[str]]:
+    """Command lines of all living processes that are ours or Flower's."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal() and int(entry.name) != os.getpid():
+            try:
+                command = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            except OSError:
+                continue
+            if any(
+                word in part for part in command for word in ("flwr", "flower", "deploy.cli", "forkserver")
+            ):
+                found[int(entry.name)] = command
+    return found
+
+
+def _listening() -> set[str]:
+    """Local addresses in state LISTEN."""
+    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    return {fields[1] for line in lines if (fields := line.split())[3] == "0A"}

@@ -1,0 +1,84 @@
+"""Counts of sites add: pooled figures are those of all cases together, whoever is asked first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from common.metrics import EvaluationSums, metrics_of
+
+COUNTS = ("confusion", "calibration", "histogram")
+
+
+@st.composite
+def federations(draw: st.DrawFn) -> list[tuple[NDArray[Any], NDArray[Any]]]:
+    """Scores and labels of one to four sites with none to twenty cases each; some scores are extreme."""
+    classes = draw(st.integers(2, 4))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    scale = draw(st.sampled_from([0.1, 2.0, 40.0]))
+    sites = []
+    for cases in draw(st.lists(st.integers(0, 20), min_size=1, max_size=4)):
+        scores = np.exp(rng.normal(size=(cases, classes)).round(1) * scale)
+        sites.append((scores / scores.sum(axis=1, keepdims=True), rng.integers(0, classes, cases)))
+    return sites
+
+
+def counted(sites: list[tuple[NDArray[Any], NDArray[Any]]], keep: bool = True) -> list[EvaluationSums]:
+    return [EvaluationSums.count(scores, labels, keep_scores=keep) for scores, labels in sites]
+
+
+def assert_same_counts(one: EvaluationSums, other: EvaluationSums) -> None:
+    for name in COUNTS:
+        assert getattr(one, name) == pytest.approx(getattr(other, name), abs=1e-9)
+    assert one.loss == pytest.approx(other.loss)
+
+
+@given(federations(), st.booleans())
+def test_sum_of_the_sites_is_the_count_of_all_cases(
+    sites: list[tuple[NDArray[Any], NDArray[Any]]], keep: bool
+) -> None:
+    together = [(np.concatenate([s for s, _ in sites]), np.concatenate([y for _, y in sites]))]
+    total, pooled = EvaluationSums.total(counted(sites, keep)), counted(together, keep)[0]
+    assert_same_counts(total, pooled)
+    assert total.exact == pooled.exact
+    assert np.array_equal(total.scores, pooled.scores) and np.array_equal(total.labels, pooled.labels)
+
+
+@given(federations(), st.randoms(use_true_random=False), st.booleans())
+def test_order_of_the_sites_changes_no_figure(
+    sites: list[tuple[NDArray[Any], NDArray[Any]]], random: Any, keep: bool
+) -> None:
+    parts = counted(sites, keep)
+    shuffled = random.sample(parts, len(parts))
+    one, other = EvaluationSums.total(parts), EvaluationSums.total(shuffled)
+    assert_same_counts(one, other)
+    classes = [str(c) for c in range(one.confusion.shape[0])]
+    mine, theirs = metrics_of(one, classes).to_dict(), metrics_of(other, classes).to_dict()
+    assert mine.pop("labels") == theirs.pop("labels")
+    assert mine == pytest.approx(theirs, nan_ok=False)
+
+
+@given(federations())
+def test_counts_agree_among_themselves(sites: list[tuple[NDArray[Any], NDArray[Any]]]) -> None:
+    total = EvaluationSums.total(counted(sites))
+    assert total.n == sum(len(labels) for _, labels in sites) == len(total.labels)
+    assert total.calibration[0].sum() == total.n
+    assert total.histogram[:, 1].sum(axis=1).tolist() == total.confusion.sum(axis=1).tolist()
+    assert (total.histogram.sum(axis=(1, 2)) == total.n).all()
+    assert (total.calibration[2] <= total.calibration[0]).all()
+    assert total.calibration[2].sum() == total.confusion.trace()
+
+
+@given(federations(), st.booleans())
+def test_every_figure_is_within_its_range(sites: list[tuple[NDArray[Any], NDArray[Any]]], keep: bool) -> None:
+    total = EvaluationSums.total(counted(sites, keep))
+    figures = metrics_of(total, [str(c) for c in range(total.confusion.shape[0])]).to_dict()
+    loss = figures.pop("loss")
+    assert loss is None or 0 <= loss < 30
+    shares = [v for name, v in figures.items() if name not in ("n", "labels") and v is not None]
+    assert all(-1e-12 <= share <= 1 + 1e-12 for share in shares)

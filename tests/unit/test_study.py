@@ -1,0 +1,491 @@
+"""The study file: closed to unknown keys, every value bounded, every value knows where it comes from."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from pydantic import ValidationError
+
+from common.errors import InvalidValue, StudyError, StudyFileMissing, StudySyntaxError, UnknownKey
+from common.study import (
+    STRATEGY_NAMES,
+    Patches,
+    Setting,
+    StrategyChoice,
+    Study,
+    digest,
+    from_canonical,
+    load_study,
+    parse_study,
+    settings,
+    template,
+    to_canonical,
+    to_toml,
+)
+
+MakeStudy = Callable[..., Study]
+HEAD = {"name": "x", "labels": {"0": "normal", "1": "abnormal"}}
+HEAD_TOML = '[study]\nname = "x"\n[study.labels]\n0 = "normal"\n1 = "abnormal"\n'
+
+
+def document(key: str, value: Any) -> dict[str, Any]:
+    """A valid study document but for one dotted key."""
+    found: dict[str, Any] = {"study": {**HEAD}}
+    *tables, last = key.split(".")
+    table = found
+    for name in tables:
+        table = table.setdefault(name, {})
+    table[last] = value
+    return found
+
+
+def flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Dotted key to value of every leaf."""
+    if not isinstance(value, Mapping):
+        return {prefix[:-1]: value}
+    return {key: leaf for name, item in value.items() for key, leaf in flat(item, f"{prefix}{name}.").items()}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Callable[[str], Path]:
+    def write(text: str) -> Path:
+        path = tmp_path / "my.toml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+# --- the template
+
+
+def test_template_is_the_defaults() -> None:
+    labels = {"0": "normal", "1": "abnormal"}
+    given = parse_study(tomllib.loads(template()))
+    assert given == parse_study({"study": {"name": "my-study", "labels": labels}})
+
+
+def test_template_shows_every_key() -> None:
+    shown = set(re.findall(r"^(?:# )?(\w+) = ", template(), flags=re.MULTILINE))
+    keys = {key.rpartition(".")[2] for key in flat(parse_study({"study": HEAD}).model_dump())}
+    assert keys | set(Patches.model_fields) <= shown
+
+
+def test_template_s_commented_keys_are_allowed() -> None:
+    text = re.sub(r"^# (\w+ = )", r"\1", template(), flags=re.MULTILINE)
+    study = parse_study(tomllib.loads(text.replace('kind = "rows"', 'kind = "patches"')))
+    assert study.sequence == Patches(size=128, patch=16)
+    assert study.training.clip_grad_norm == 1.0
+
+
+def test_template_and_names_list_every_strategy() -> None:
+    union = get_args(get_args(StrategyChoice)[0])
+    assert tuple(kind.model_fields["name"].default for kind in union) == STRATEGY_NAMES
+    assert set(STRATEGY_NAMES) <= set(re.findall(r"\w+", template()))
+
+
+# --- unknown keys
+
+
+@pytest.mark.parametrize(
+    ("key", "advice"),
+    [
+        ("modle", "'model'"),
+        ("study.nmae", "'name'"),
+        ("data.min_case", "'min_cases'"),
+        ("training.learning_rat", "'learning_rate'"),
+        ("federation.round", "'rounds'"),
+        ("model.bidirektional", "'bidirectional'"),
+        ("sequence.siez", "'size'"),
+    ],
+)
+def test_unknown_key_is_named_with_the_nearest_right_one(key: str, advice: str) -> None:
+    with pytest.raises(UnknownKey, match=f"did you mean {advice}"):
+        parse_study(document(key, 1))
+
+
+@pytest.mark.parametrize(
+    ("table", "advice"),
+    [
+        ({"sequence": {"kind": "patches", "patc": 8}}, "'patch'"),
+        ({"sequence": {"kind": "rows", "siz": 8}}, "'size'"),
+        ({"federation": {"strategy": {"name": "fedprox", "proximal": 1}}}, "'proximal_mu'"),
+        ({"federation": {"strategy": {"name": "fedadam", "beta1": 1}}}, "'beta_1'"),
+        ({"federation": {"strategy": {"name": "krum", "num_malicious": 1}}}, "'num_malicious_sites'"),
+    ],
+)
+def test_unknown_option_of_a_kind_is_told_the_options_of_that_kind(
+    table: dict[str, Any], advice: str
+) -> None:
+    with pytest.raises(UnknownKey, match=f"did you mean {advice}"):
+        parse_study({"study": HEAD, **table})
+
+
+def test_option_of_another_kind_is_unknown_and_the_known_ones_are_listed() -> None:
+    with pytest.raises(UnknownKey, match="known here: name"):
+        parse_study({"study": HEAD, "federation": {"strategy": {"name": "fedavg", "tau": 1.0}}})
+
+
+@pytest.mark.parametrize(
+    ("table", "key"),
+    [
+        ({"sequence": {"kind": "rows", "patch": 8}}, "sequence.patch"),
+        ({"federation": {"strategy": {"name": "fedavg", "tau": 1.0}}}, "federation.strategy.tau"),
+    ],
+)
+def test_unknown_key_is_named_as_the_file_has_it(table: dict[str, Any], key: str) -> None:
+    with pytest.raises(UnknownKey) as caught:
+        parse_study({"study": HEAD, **table})
+    assert f"unknown key {key}:" in str(caught.value)
+
+
+def test_every_unknown_key_is_named_at_once() -> None:
+    with pytest.raises(UnknownKey) as caught:
+        parse_study({"study": HEAD, "modle": {}, "training": {"batchsize": 1, "lr": 1}})
+    assert all(key in str(caught.value) for key in ("modle", "training.batchsize", "training.lr"))
+
+
+# --- values out of bounds
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("study.name", ""),
+        ("study.name", "../up"),
+        ("study.name", "a b"),
+        ("study.name", "x\n"),
+        ("study.name", "n" * 65),
+        ("study.task", "segmentation"),
+        ("study.labels", {}),
+        ("study.labels", {"0": "same", "1": "same"}),
+        ("study.labels", {"0": "", "1": "b"}),
+        ("study.labels", {"0": "n" * 201, "1": "b"}),
+        ("data.min_cases", 0),
+        ("data.min_patients", 0),
+        ("data.min_test_cases", -1),
+        ("data.test_split", "train"),
+        ("sequence.kind", "columns"),
+        ("sequence.size", 7),
+        ("sequence.size", 1025),
+        ("model.encoder", "resnet"),
+        ("model.cell", "transformer"),
+        ("model.hidden", 0),
+        ("model.hidden", 4097),
+        ("model.layers", 0),
+        ("model.layers", 9),
+        ("model.pooling", "sum"),
+        ("model.dropout", 1.0),
+        ("model.dropout", -0.1),
+        ("training.local_epochs", 0),
+        ("training.batch_size", 0),
+        ("training.optimizer", "lion"),
+        ("training.learning_rate", 0.0),
+        ("training.learning_rate", float("nan")),
+        ("training.learning_rate", float("inf")),
+        ("training.weight_decay", -1e-9),
+        ("training.clip_grad_norm", 0.0),
+        ("training.schedule", "step"),
+        ("training.class_weights", "inverse"),
+        ("federation.rounds", 0),
+        ("federation.rounds", 1.5),
+        ("federation.fraction_sites", 0.0),
+        ("federation.fraction_sites", 1.01),
+        ("federation.min_sites", 0),
+        ("federation.deadline_s", 0.0),
+        ("federation.deadline_s", float("inf")),
+        ("federation.evaluate_every", 0),
+        ("federation.strategy", "fedavgg"),
+        ("federation.strategy", 3),
+        ("federation.strategy", {"name": "fedtrimmedavg", "beta": 0.5}),
+        ("federation.strategy", {"name": "fedavgm", "server_momentum": 1.0}),
+        ("federation.strategy", {"name": "krum", "num_malicious_sites": -1}),
+        ("federation", 3),
+    ],
+)
+def test_value_out_of_bounds_is_refused_by_name(key: str, value: Any) -> None:
+    with pytest.raises(InvalidValue, match=key.split(".")[-1]):
+        parse_study(document(key, value))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("study.name", "n" * 64),
+        ("data.min_test_cases", 0),
+        ("sequence.size", 8),
+        ("sequence.size", 1024),
+        ("model.hidden", 4096),
+        ("model.dropout", 0.999),
+        ("training.learning_rate", 100),
+        ("federation.fraction_sites", 1e-9),
+        ("federation.rounds", 100_000),
+    ],
+)
+def test_bounds_themselves_are_allowed(key: str, value: Any) -> None:
+    assert flat(parse_study(document(key, value)).model_dump())[key] == value
+
+
+def test_missing_head_is_named() -> None:
+    with pytest.raises(InvalidValue, match="study"):
+        parse_study({})
+    with pytest.raises(InvalidValue, match=r"study\.labels"):
+        parse_study({"study": {"name": "x"}})
+
+
+def test_patch_must_divide_size() -> None:
+    with pytest.raises(InvalidValue, match="size 100 must be a multiple of patch 16"):
+        parse_study({"study": HEAD, "sequence": {"kind": "patches", "size": 100, "patch": 16}})
+
+
+def test_encoder_needs_patches_it_can_halve_twice(study: MakeStudy) -> None:
+    with pytest.raises(InvalidValue, match="at least 8 pixels"):
+        study(sequence={"kind": "patches", "size": 16, "patch": 4}, model={"encoder": "cnn"})
+    study(sequence={"kind": "patches", "size": 16, "patch": 8}, model={"encoder": "cnn"})
+    study(sequence={"kind": "patches", "size": 16, "patch": 4})
+
+
+@pytest.mark.parametrize(
+    ("sequence", "steps", "frame"),
+    [({"size": 24}, 24, (1, 24)), ({"kind": "patches", "size": 24, "patch": 8}, 9, (8, 8))],
+)
+def test_sequence_knows_its_steps(
+    study: MakeStudy, sequence: dict[str, Any], steps: int, frame: tuple[int, int]
+) -> None:
+    found = study(sequence=sequence).sequence
+    assert (found.steps, found.frame) == (steps, frame)
+    assert found.steps * found.frame[0] * found.frame[1] == found.size**2
+
+
+def test_kind_and_strategy_s_name_have_defaults_too() -> None:
+    found = parse_study({"study": HEAD, "sequence": {"size": 64}, "federation": {"strategy": {}}})
+    assert (found.sequence.kind, found.sequence.size) == ("rows", 64)
+    assert found.federation.strategy.name == "fedavg"
+
+
+# --- classes
+
+
+def test_classes_are_in_the_order_of_first_mention() -> None:
+    labels = {"b": "sick", "a": "well", "c": "sick"}
+    head = parse_study({"study": {"name": "x", "labels": labels}}).study
+    assert head.classes == ("sick", "well")
+    assert [head.class_index(stored) for stored in ("a", "b", " c ", "d", "")] == [1, 0, 0, None, None]
+
+
+@pytest.mark.parametrize(
+    "again",
+    [lambda s: from_canonical(to_canonical(s)), lambda s: parse_study(tomllib.loads(to_toml(s)))],
+    ids=["canonical", "toml"],
+)
+def test_order_of_the_classes_survives_writing(again: Callable[[Study], Study]) -> None:
+    written = parse_study({"study": {"name": "x", "labels": {"b": "well", "a": "sick"}}})
+    assert again(written).study.classes == ("well", "sick")
+
+
+def test_order_of_the_classes_is_part_of_the_digest() -> None:
+    one, other = ({"0": "well", "1": "sick"}, {"1": "sick", "0": "well"})
+    digests = {digest(parse_study({"study": {"name": "x", "labels": labels}})) for labels in (one, other)}
+    assert len(digests) == 2
+
+
+def test_study_cannot_be_changed() -> None:
+    found = parse_study({"study": HEAD})
+    with pytest.raises(ValidationError, match="frozen"):
+        found.federation.rounds = 3
+    with pytest.raises(ValidationError, match="frozen"):
+        found.model = found.model
+
+
+# --- files and options
+
+
+def test_missing_file_and_folder_are_no_study(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.toml", tmp_path):
+        with pytest.raises(StudyFileMissing, match=re.escape(str(path))):
+            load_study(path)
+
+
+@pytest.mark.parametrize("text", ["[study", "a = ", "name = x", "[study]\n[study]\n", "\0"])
+def test_file_that_is_no_toml_is_refused(file: Callable[[str], Path], text: str) -> None:
+    with pytest.raises(StudySyntaxError, match=r"my\.toml"):
+        load_study(file(text))
+
+
+def test_line_of_a_syntax_error_is_named(file: Callable[[str], Path]) -> None:
+    with pytest.raises(StudySyntaxError, match="line 3"):
+        load_study(file('[study]\nname = "x"\nlabels = oops\n'))
+
+
+def test_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "s.toml").write_bytes(b"\xff\xfe[study]")
+    with pytest.raises(StudySyntaxError):
+        load_study(tmp_path / "s.toml")
+
+
+def test_strategy_s_name_alone_stands_for_its_defaults(file: Callable[[str], Path]) -> None:
+    short = load_study(file(HEAD_TOML + '[federation]\nstrategy = "fedadam"\n'))
+    long = load_study(file(HEAD_TOML + '[federation.strategy]\nname = "fedadam"\n'))
+    assert short == long and short.federation.strategy.name == "fedadam"
+
+
+@pytest.mark.parametrize("text", [HEAD_TOML, HEAD_TOML + "[federation]\nrounds = 5\n"])
+def test_option_goes_before_file_and_default(file: Callable[[str], Path], text: str) -> None:
+    assert load_study(file(text), {"federation.rounds": (30, "--rounds")}).federation.rounds == 30
+
+
+@pytest.mark.parametrize("value", [0, "many"])
+def test_option_is_bounded_like_a_file_s_value(file: Callable[[str], Path], value: Any) -> None:
+    with pytest.raises(InvalidValue, match=r"federation\.rounds"):
+        load_study(file(HEAD_TOML), {"federation.rounds": (value, "--rounds")})
+
+
+def test_option_over_a_table_that_is_none_in_the_file_is_refused(file: Callable[[str], Path]) -> None:
+    with pytest.raises(StudyError):
+        load_study(file("federation = 3\n" + HEAD_TOML), {"federation.rounds": (30, "--rounds")})
+
+
+def test_settings_say_where_each_value_comes_from(file: Callable[[str], Path]) -> None:
+    path = file(HEAD_TOML + "[model]\nhidden = 128\n[federation]\nrounds = 5\nstrategy = 'fedavgm'\n")
+    options = {"federation.rounds": (30, "--rounds")}
+    found = {setting.key: setting for setting in settings(load_study(path, options), path, options)}
+    assert found["federation.rounds"] == Setting("federation.rounds", 30, "--rounds")
+    origins = {
+        "model.hidden": "my.toml",  # said, although it is the default
+        "model.layers": "default",
+        "study.labels.1": "my.toml",
+        "federation.strategy.name": "my.toml",
+        "federation.strategy.server_momentum": "default",
+    }
+    assert {key: found[key].origin for key in origins} == origins
+
+
+def test_settings_list_every_value_once(file: Callable[[str], Path]) -> None:
+    path = file(HEAD_TOML)
+    found = settings(load_study(path), path)
+    assert {s.key: s.value for s in found} == flat(load_study(path).model_dump())
+    assert len({s.key for s in found}) == len(found)
+
+
+def test_settings_know_a_label_with_a_dot(file: Callable[[str], Path]) -> None:
+    path = file('[study]\nname = "x"\n[study.labels]\n"1.0" = "a"\n"2.0" = "b"\n')
+    origins = {s.key: s.origin for s in settings(load_study(path), path)}
+    assert origins["study.labels.1.0"] == "my.toml"
+
+
+# --- canonical text and digest
+
+OTHERWISE: dict[str, Any] = {
+    "study.name": "y",
+    "study.labels.0": "other",
+    "study.labels.1": "other",
+    "data.modality": ["CR"],
+    "data.min_cases": 2,
+    "data.min_patients": 2,
+    "data.min_test_cases": 2,
+    "data.test_split": "val",
+    "sequence.kind": "patches",
+    "sequence.size": 64,
+    "model.encoder": "cnn",
+    "model.cell": "lstm",
+    "model.hidden": 64,
+    "model.layers": 2,
+    "model.bidirectional": True,
+    "model.pooling": "last",
+    "model.dropout": 0.5,
+    "training.local_epochs": 2,
+    "training.batch_size": 8,
+    "training.optimizer": "sgd",
+    "training.learning_rate": 0.5,
+    "training.weight_decay": 0.5,
+    "training.clip_grad_norm": 1.0,
+    "training.schedule": "cosine",
+    "training.class_weights": "balanced",
+    "federation.rounds": 20,
+    "federation.fraction_sites": 0.5,
+    "federation.min_sites": 3,
+    "federation.deadline_s": 60.0,
+    "federation.evaluate_every": 2,
+    "federation.strategy.name": "fedmedian",
+}
+ONLY_VALUE = {"study.task"}
+
+
+def with_values(values: Mapping[str, Any]) -> Study:
+    found: dict[str, Any] = {"study": {"name": "x", "labels": dict(HEAD["labels"])}}
+    for key, value in values.items():
+        *tables, last = key.split(".")
+        table = found
+        for name in tables:
+            table = table.setdefault(name, {})
+        table[last] = value
+    return parse_study(found)
+
+
+def test_digest_known_answer() -> None:
+    text = to_canonical(parse_study({"study": HEAD}))
+    assert text == (
+        '{"study":{"name":"x","task":"classification","labels":{"0":"normal","1":"abnormal"}},'
+        '"data":{"modality":[],"min_cases":1,"min_patients":1,"min_test_cases":1,"test_split":"test"},'
+        '"sequence":{"kind":"rows","size":128},'
+        '"model":{"encoder":"none","cell":"gru","hidden":128,"layers":1,"bidirectional":false,'
+        '"pooling":"mean","dropout":0.0},'
+        '"training":{"local_epochs":1,"batch_size":32,"optimizer":"adam","learning_rate":0.001,'
+        '"weight_decay":0.0,"clip_grad_norm":null,"schedule":"constant","class_weights":"none"},'
+        '"federation":{"rounds":10,"strategy":{"name":"fedavg"},"fraction_sites":1.0,"min_sites":2,'
+        '"deadline_s":3600.0,"evaluate_every":1}}'
+    )
+    assert (
+        digest(parse_study({"study": HEAD}))
+        == "82995887e6fe46d73e19ddf76f4817a58e20221169aa082f1b0ad4d73c4d497a"
+    )
+
+
+def test_every_field_has_another_value_here() -> None:
+    keys = set(flat(parse_study({"study": HEAD}).model_dump()))
+    assert keys == set(OTHERWISE) | ONLY_VALUE
+
+
+def test_digest_changes_with_every_field() -> None:
+    digests = {digest(with_values({key: value})) for key, value in OTHERWISE.items()}
+    assert len(digests | {digest(parse_study({"study": HEAD}))}) == len(OTHERWISE) + 1
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [
+        (kind.model_fields["name"].default, option)
+        for kind in get_args(get_args(StrategyChoice)[0])
+        for option in kind.model_fields
+        if option != "name"
+    ],
+)
+def test_digest_changes_with_every_option_of_a_strategy(study: MakeStudy, name: str, option: str) -> None:
+    default = study(federation={"strategy": name})
+    value = getattr(default.federation.strategy, option)
+    other = value + 1 if isinstance(value, int) else value / 2 or 0.25
+    assert digest(study(federation={"strategy": {"name": name, option: other}})) != digest(default)
+
+
+def test_digest_is_of_values_not_of_how_they_are_written() -> None:
+    one = {"study": HEAD, "training": {"learning_rate": 1, "batch_size": 8}, "model": {}}
+    other = {"training": {"batch_size": 8, "learning_rate": 1.0}, "study": HEAD}
+    assert digest(parse_study(one)) == digest(parse_study(other))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "3", "null", "[" * 10**5, '{"study": 1}', '{"studdy": {}}'])
+def test_text_of_no_study_is_a_study_error(text: str) -> None:
+    with pytest.raises(StudyError):
+        from_canonical(text)
+
+
+@pytest.mark.parametrize("name", STRATEGY_NAMES)
+def test_every_strategy_is_written_and_read(study: MakeStudy, name: str) -> None:
+    written = study(federation={"strategy": name})
+    assert from_canonical(to_canonical(written)) == written
+    assert parse_study(tomllib.loads(to_toml(written))) == written
