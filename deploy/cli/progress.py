@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -119,7 +120,8 @@ def show_summary(run: Mapping[str, Any], out: Path) -> None:
     """The final figures and where everything is, on stdout."""
     console = Console(highlight=False)
     sites = run["final"]["sites"]
-    table = Table(title=f"{run['study']['study']['name']} after {len(run['rounds'])} rounds, on test cases")
+    title = f"{run['study']['study']['name']} after {len(run['rounds'])} rounds, on test cases"
+    table = Table(title=title, box=SIMPLE_HEAD)
     table.add_column("", no_wrap=True)
     for _, heading in _COLUMNS:
         table.add_column(heading, justify="right")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -247,6 +247,14 @@ class Federation:
     seed: int = field(default=0)
 
 
+@pytest.fixture(autouse=True)
+def _quick_collections() -> Iterator[None]:
+    """Flower's Bulyan and QFedAvg collect garbage once per array; what was there before need not be looked at."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.fixture(scope="session")
 def hospitals(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Manifest of four hospitals: alder, birch, cedar, dogwood."""
@@ -344,9 +352,3 @@ def text_of() -> Callable[[RecordDict], str]:
         return "\n".join([*content.keys(), *configs, *metrics, *arrays])
 
     return text
-
-
-@pytest.fixture(scope="session")
-def namespace() -> type[SimpleNamespace]:
-    """A plain holder of values."""
-    return SimpleNamespace

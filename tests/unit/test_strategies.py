@@ -159,7 +159,7 @@ def test_momentum_carries_on(make_study: MakeStudy) -> None:
     [one] = contributions(np.random.default_rng(5), 1)
     steps = [strategy.combine(number, [one])["b"] for number in (1, 2, 3)]
     for step, factor in zip(steps, (1.0, 1.5, 1.75), strict=True):
-        np.testing.assert_allclose(step, factor * one.delta["b"], rtol=1e-9)
+        np.testing.assert_allclose(step, factor * one.delta["b"].astype(np.float64), rtol=1e-9)
 
 
 @pytest.mark.parametrize(("count", "malicious"), [(1, 0), (2, 0), (6, 1), (10, 2)])

@@ -1,0 +1,152 @@
+"""run.json is valid against its schema at every moment of a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from jsonschema import Draft202012Validator
+
+from common.errors import QuorumNotReached
+from common.metrics import EvaluationSums
+from common.study import Study
+from common.tasks import Evaluation, SiteDescription
+from common.update import Contribution
+from server.record import RunRecord, pooled_and_sites, read_run, sums_of
+from server.rounds import TrainedRound
+
+MakeStudy = Callable[..., Study]
+SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "run.schema.json").read_text(encoding="utf-8"))
+DIGEST = "a" * 64
+
+
+def check(document: dict[str, Any]) -> None:
+    """Valid, and as JSON the same."""
+    text = json.dumps(document, allow_nan=False)
+    assert json.loads(text) == document
+    Draft202012Validator(SCHEMA).validate(document)
+
+
+def counted(classes: int, n: int, *, keep_scores: bool = True, present: int | None = None) -> EvaluationSums:
+    rng = np.random.default_rng(0)
+    scores = rng.dirichlet([1] * classes, n)
+    return EvaluationSums.count(scores, rng.integers(0, present or classes, n), keep_scores=keep_scores)
+
+
+def described(site: str, **changes: Any) -> SiteDescription:
+    values = {
+        "version": "0.0", "device": "cpu", "train_cases": 4, "train_patients": 3, "test_cases": 2,
+        "test_patients": 2, "train_labels": (3, 1), "test_labels": (1, 1),
+    }  # fmt: skip
+    return SiteDescription(site=site, **{**values, **changes})
+
+
+def trained(*sites: str, **missing: str) -> TrainedRound:
+    delta = {"w": np.array([3.0, 4.0], dtype=np.float32)}
+    return TrainedRound(delta, tuple(Contribution(s, 1, DIGEST, delta, 4, 0.5) for s in sites), missing)
+
+
+@pytest.fixture
+def record(make_study: MakeStudy) -> RunRecord:
+    return RunRecord(make_study(), 3, "inprocess")
+
+
+def test_a_record_is_valid_from_its_beginning(record: RunRecord) -> None:
+    check(record.to_dict())
+    assert record.to_dict()["status"] == "running"
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"sequence": {"kind": "patches", "patch": 4}},
+        {"model": {"encoder": "cnn", "cell": "lstm"}},
+        {"training": {"clip_grad_norm": 1.0}},
+        {"federation": {"strategy": {"name": "bulyan", "num_malicious_sites": 2}}},
+        {"study": {"labels": {"0": "a", "1": "b", "2": "c"}}},
+    ],
+)
+def test_every_kind_of_study_can_be_recorded(make_study: MakeStudy, sections: dict[str, Any]) -> None:
+    check(RunRecord(make_study(**sections), 0, "ray").to_dict())
+
+
+def test_sites_are_recorded_by_counts_of_class_names(record: RunRecord) -> None:
+    record.describe_sites({"fir": described("fir"), "elm": described("elm", test_labels=(2, 0))})
+    check(record.to_dict())
+    assert list(record.sites) == ["elm", "fir"]
+    assert record.sites["fir"]["train_labels"] == {"normal": 3, "lesion": 1}
+    assert "all test cases have one class: normal" in record.sites["elm"]["notes"]
+
+
+def test_a_round_is_recorded_with_who_gave_what_and_who_did_not(record: RunRecord) -> None:
+    record.enter_round(1, 0.123456, trained("elm", "fir", oak="no-reply: late"), DIGEST, None)
+    check(record.to_dict())
+    [entry] = record.rounds
+    assert entry["contributed"] == ["elm", "fir"] and entry["missing"] == {"oak": "no-reply: late"}
+    assert entry["training"]["elm"] == {"cases": 4, "loss": 0.5, "update_norm": 5.0}
+    assert entry["duration_s"] == 0.1235
+
+
+@pytest.mark.parametrize("classes", [2, 3, 5])
+@pytest.mark.parametrize("keep_scores", [True, False])
+def test_metrics_of_any_study_are_valid(make_study: MakeStudy, classes: int, keep_scores: bool) -> None:
+    names = tuple(f"class {n}" for n in range(classes))
+    record = RunRecord(make_study(study={"labels": dict(zip("01234", names, strict=False))}), 0, "ray")
+    sums = {site: counted(classes, n, keep_scores=keep_scores) for site, n in (("elm", 40), ("fir", 7))}
+    record.enter_round(1, 1.0, trained("elm", "fir"), DIGEST, pooled_and_sites(sums, names))
+    found = pooled_and_sites(sums, names, curves=True)
+    assert found is not None and found["pooled"]["n"] == 47
+    record.final = {"round": 1, "model_digest": DIGEST, **found}
+    record.close("completed")
+    check(record.to_dict())
+
+
+@pytest.mark.parametrize(
+    ("n", "present"), [(1, 1), (5, 1), (0, 2)], ids=["one case", "one class", "no case"]
+)
+def test_metrics_that_are_not_defined_are_null(record: RunRecord, n: int, present: int) -> None:
+    sums = {"elm": counted(2, n, present=present)}
+    found = pooled_and_sites(sums, ("normal", "lesion"), curves=True)
+    assert found is not None and found["pooled"]["auroc"] is None
+    record.final = {"round": 1, "model_digest": DIGEST, **found}
+    record.close("completed")
+    check(record.to_dict())
+
+
+def test_nobody_counted_is_no_metrics() -> None:
+    assert pooled_and_sites({}, ("a", "b")) is None
+
+
+def test_sums_are_taken_out_of_evaluations() -> None:
+    sums = counted(2, 3)
+    assert sums_of({"elm": Evaluation("elm", 1, DIGEST, sums)}) == {"elm": sums}
+
+
+@pytest.mark.parametrize("status", ["failed", "interrupted"])
+def test_an_end_before_the_end_is_recorded(record: RunRecord, status: Any) -> None:
+    record.enter_round(1, 1.0, trained("elm"), DIGEST, None)
+    record.close(status, QuorumNotReached("round 2: 1 of 2") if status == "failed" else None)
+    document = record.to_dict()
+    check(document)
+    assert document["finished_at"] is not None and document["final"] is None
+    if status == "failed":
+        assert document["error"] == {
+            "code": "quorum-not-reached",
+            "message": "round 2: 1 of 2",
+            "hint": QuorumNotReached.hint,
+        }
+
+
+def test_what_is_written_can_be_read_and_replaces_what_was(record: RunRecord, tmp_path: Path) -> None:
+    assert read_run(tmp_path) is None
+    record.write(tmp_path)
+    record.enter_round(1, 1.0, trained("elm"), DIGEST, None)
+    record.write(tmp_path)
+    found = read_run(tmp_path)
+    assert found is not None
+    assert {**found, "duration_s": 0} == {**record.to_dict(), "duration_s": 0}
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
