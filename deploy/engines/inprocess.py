@@ -8,6 +8,7 @@ from __future__ import annotations
 import heapq
 import multiprocessing
 import os
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -124,8 +125,6 @@ class InProcessGrid(Grid):
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterable[Message]:
         """Send messages and wait for their replies, at most ``timeout`` seconds."""
-        import time
-
         end = None if timeout is None else time.monotonic() + timeout
         waiting, replies = set(self.push_messages(messages)), []
         while waiting and (end is None or time.monotonic() < end):
