@@ -85,7 +85,9 @@ def train_task(study: Study, number: int = 1) -> RecordDict:
 def answers(grid: InProcessGrid, content: RecordDict, kind: str = TRAIN) -> dict[int, Message]:
     """What the nodes answer, by node."""
     ids = list(grid.get_node_ids())
-    replies = list(grid.send_and_receive([Message(content, node, kind, group_id="g") for node in ids], timeout=60))
+    replies = list(
+        grid.send_and_receive([Message(content, node, kind, group_id="g") for node in ids], timeout=60)
+    )
     return {reply.metadata.src_node_id: reply for reply in replies}
 
 
@@ -150,7 +152,13 @@ def test_answers_are_those_of_a_direct_call_however_many_workers_there_are(
 def test_there_are_no_more_workers_than_sites(grid_of: Callable[..., InProcessGrid]) -> None:
     grid = grid_of(50)
     assert len(grid._workers) == 5
-    assert set(answers(grid, task_content(Describe(to_canonical(study_of()))), MessageType.QUERY)) == {1, 2, 3, 4, 5}
+    assert set(answers(grid, task_content(Describe(to_canonical(study_of()))), MessageType.QUERY)) == {
+        1,
+        2,
+        3,
+        4,
+        5,
+    }
 
 
 def test_work_is_spread_by_load(grid_of: Callable[..., InProcessGrid]) -> None:
@@ -162,15 +170,22 @@ def test_work_is_spread_by_load(grid_of: Callable[..., InProcessGrid]) -> None:
 def test_replies_name_their_node_and_message(grid_of: Callable[..., InProcessGrid]) -> None:
     grid = grid_of(2)
     content = task_content(Describe(to_canonical(study_of())))
-    ids = list(grid.push_messages([Message(content, node, MessageType.QUERY, group_id="g") for node in (3, 1, 5)]))
+    ids = list(
+        grid.push_messages([Message(content, node, MessageType.QUERY, group_id="g") for node in (3, 1, 5)])
+    )
     assert len(set(ids)) == 3
     got: dict[str, int] = {}
     assert within(
         20,
-        lambda: len(
-            got.update({m.metadata.reply_to_message_id: m.metadata.src_node_id for m in grid.pull_messages(ids)}) or got
-        )
-        == 3,
+        lambda: (
+            len(
+                got.update(
+                    {m.metadata.reply_to_message_id: m.metadata.src_node_id for m in grid.pull_messages(ids)}
+                )
+                or got
+            )
+            == 3
+        ),
     )
     assert got == dict(zip(ids, (3, 1, 5), strict=True))
     assert list(grid.pull_messages(ids)) == []
@@ -220,18 +235,25 @@ def test_a_worker_killed_in_the_middle_of_a_reply_costs_that_reply(
     replies: list[Message] = []
     assert within(20, lambda: bool(replies.extend(grid.pull_messages([message_id])) or replies))
     assert replies[0].has_error()
-    assert set(answers(grid, task_content(Describe(to_canonical(study_of()))), MessageType.QUERY)) == {1, 2, 3, 4, 5}
+    assert set(answers(grid, task_content(Describe(to_canonical(study_of()))), MessageType.QUERY)) == {
+        1,
+        2,
+        3,
+        4,
+        5,
+    }
 
 
 def test_a_large_late_reply_does_not_stop_the_next_round(grid_of: Callable[..., InProcessGrid]) -> None:
-    """The worker writes a reply that nobody reads yet while it is sent the next task: neither may wait for ever."""
+    """While a worker writes a reply that nobody reads yet, it is sent the next task: neither may hang."""
     grid = grid_of(1)
     content = train_task(study_of(hidden=512))
     grid.push_messages([Message(content, 1, TRAIN, group_id="late")])
     assert within(30, lambda: begun_bytes(grid._workers[0]) > 10_000), "no reply was begun"
     ids: list[str] = []
     sender = threading.Thread(
-        target=lambda: ids.extend(grid.push_messages([Message(content, 2, TRAIN, group_id="next")])), daemon=True
+        target=lambda: ids.extend(grid.push_messages([Message(content, 2, TRAIN, group_id="next")])),
+        daemon=True,
     )
     sender.start()
     sender.join(5)
@@ -264,7 +286,9 @@ def test_a_worker_that_dies_costs_its_sites_one_round(
 def test_closing_leaves_no_process(grid_of: Callable[..., InProcessGrid]) -> None:
     grid = grid_of(3)
     pids = processes(grid)
-    grid.push_messages([Message(train_task(study_of()), node, TRAIN, group_id="g") for node in (1, 2, 3, 4, 5)])
+    grid.push_messages(
+        [Message(train_task(study_of()), node, TRAIN, group_id="g") for node in (1, 2, 3, 4, 5)]
+    )
     assert len(alive(pids)) == 3
     grid.close()
     assert within(5, lambda: alive(pids) == [])

@@ -89,9 +89,7 @@ def test_another_seed_deals_otherwise(skewed: bool) -> None:
 
 @quick
 @given(st.integers(2, 9), st.integers(0, 2**32), st.integers(1, 5))
-def test_even_shares_differ_by_no_more_than_the_classes_there_are(
-    sites: int, seed: int, times: int
-) -> None:
+def test_even_shares_differ_by_no_more_than_the_classes_there_are(sites: int, seed: int, times: int) -> None:
     rows = rows_of([("train", str(n % 3), 1) for n in range(sites * times * 3)])
     counts: dict[str, int] = defaultdict(int)
     for row in deal(rows, sites, seed, skewed=False):

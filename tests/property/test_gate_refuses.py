@@ -67,7 +67,9 @@ def test_what_is_taken_leaves_the_model_finite(values: np.ndarray) -> None:
 
 @quick
 @given(
-    dtype=st.sampled_from(["<f4", ">f4", "<f8", "<f2", "<i4", "<i8", "|b1", "<U3", "|S2", "<c8", "<M8[s]", "|u1"]),
+    dtype=st.sampled_from(
+        ["<f4", ">f4", "<f8", "<f2", "<i4", "<i8", "|b1", "<U3", "|S2", "<c8", "<M8[s]", "|u1"]
+    ),
     shape=hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=3),
 )
 def test_only_the_bases_shape_and_type_are_taken(dtype: str, shape: tuple[int, ...]) -> None:
@@ -169,7 +171,7 @@ def test_no_evaluation_breaks_the_reader(data: bytes, name: str) -> None:
     try:
         read_evaluation(record, 2)
     except ConsiliumError as error:
-        assert error.code == "task-invalid"  # noqa: PT017
+        assert error.code == "task-invalid"
     else:
         raise AssertionError("bytes that are no array were read as one")
 

@@ -151,7 +151,8 @@ class FaultyGrid(Grid):
     Attributes:
         sites: Node id to site; nodes come and go by changing it.
         faults: What goes wrong, by site name; may be changed at any time.
-        asked: Type and site of each message, as sent.
+        asked: Type of each message and the site it was sent to.
+        sent: Type and content of each.
         replies: Each content that left a site.
     """
 
@@ -163,6 +164,7 @@ class FaultyGrid(Grid):
         self.sites = dict(enumerate(sites, start=1))
         self.faults = dict(faults or {})
         self.asked: list[tuple[str, str]] = []
+        self.sent: list[tuple[str, RecordDict]] = []
         self.replies: list[RecordDict] = []
         self._order = random.Random(order)
         self._ids = itertools.count(1)
@@ -217,6 +219,7 @@ class FaultyGrid(Grid):
         fault = self.faults.get(site.name, Fault())
         fault = fault if fault.kind == message.metadata.message_type else Fault()
         self.asked.append((message.metadata.message_type, site.name))
+        self.sent.append((message.metadata.message_type, message.content))
         if not fault.accepted:
             return ""
         request = with_message_id(message, str(next(self._ids)))
@@ -249,7 +252,7 @@ class Federation:
 
 @pytest.fixture(autouse=True)
 def _quick_collections() -> Iterator[None]:
-    """Flower's Bulyan and QFedAvg collect garbage once per array; what was there before need not be looked at."""
+    """Flower's Bulyan and QFedAvg collect garbage once per array: let there be little to look through."""
     gc.freeze()
     yield
     gc.unfreeze()

@@ -1,4 +1,4 @@
-"""The hospital answers a task with counts or an update, and anything else with a refusal that says no more."""
+"""The hospital answers a task with counts or an update, or with a refusal that gives nothing away."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from flwr.app import Message, MessageType, RecordDict
+from flwr.app import Context, Message, MessageType, RecordDict
 from PIL import Image
 
 from client.app import answer
@@ -325,12 +325,11 @@ def test_a_defect_is_told_by_its_code_alone(
     def defect(site: Site, content: RecordDict) -> RecordDict:
         raise RuntimeError(f"cannot read {secret}")
 
-    class Context:
-        node_config = {"site": "elm", "manifest": "m.csv"}
-
+    config: dict[str, Any] = {"site": "elm", "manifest": "m.csv"}
+    context = Context(run_id=1, node_id=1, node_config=config, state=RecordDict(), run_config={})
     adopt_identity(1)
     request = with_message_id(Message(RecordDict(), 1, MessageType.TRAIN), "1")
-    reply = answer(request, Context(), defect)  # type: ignore[arg-type]
+    reply = answer(request, context, defect)
     assert code(reply.content) == "internal"
     assert secret not in text_of(reply.content) and secret not in caplog.text
 

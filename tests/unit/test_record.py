@@ -105,9 +105,7 @@ def test_metrics_of_any_study_are_valid(make_study: MakeStudy, classes: int, kee
     check(record.to_dict())
 
 
-@pytest.mark.parametrize(
-    ("n", "present"), [(1, 1), (5, 1), (0, 2)], ids=["one case", "one class", "no case"]
-)
+@pytest.mark.parametrize(("n", "present"), [(1, 1), (5, 1), (0, 2)], ids=["one case", "one class", "no case"])
 def test_metrics_that_are_not_defined_are_null(record: RunRecord, n: int, present: int) -> None:
     sums = {"elm": counted(2, n, present=present)}
     found = pooled_and_sites(sums, ("normal", "lesion"), curves=True)

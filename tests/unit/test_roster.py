@@ -39,23 +39,21 @@ def test_nobody_is_asked_twice(grid_of: MakeGrid, study: Study) -> None:
     assert len(grid.asked) == 4
 
 
-def test_gathering_waits_for_the_expected_number(
-    grid_of: MakeGrid, site_of: MakeSite, study: Study
-) -> None:
+def test_gathering_waits_for_the_expected_number(grid_of: MakeGrid, site_of: MakeSite, study: Study) -> None:
     grid = grid_of(site_of("alder"))
     newcomer = threading.Timer(0.3, lambda: grid.join(2, site_of("birch")))
     newcomer.start()
     began = time.monotonic()
     roster = gather(grid, study, 2, 10.0)
     newcomer.join()
-    assert 0.25 < time.monotonic() - began < 2.0
+    assert 0.25 < time.monotonic() - began < 8.0
     assert set(roster.nodes) == {"alder", "birch"}
 
 
 def test_gathering_goes_on_with_who_is_there(grid_of: MakeGrid, site_of: MakeSite, study: Study) -> None:
     began = time.monotonic()
     roster = gather(grid_of(site_of("alder")), study, 2, 0.3)
-    assert 0.3 <= time.monotonic() - began < 1.5
+    assert 0.3 <= time.monotonic() - began < 5.0
     assert set(roster.nodes) == {"alder"}
 
 
@@ -124,7 +122,7 @@ def test_a_site_whose_first_answer_was_lost_is_asked_again(
     "fault",
     [
         pytest.param(lambda f: f.lost(QUERY), id="lost"),
-        pytest.param(lambda f: f.late(1.0, QUERY), id="late"),
+        pytest.param(lambda f: f.late(5.0, QUERY), id="late"),
         pytest.param(lambda f: f.error(QUERY), id="error"),
         pytest.param(lambda f: f.refused(QUERY), id="refused"),
         pytest.param(lambda f: f.content(lambda c: type(c)(), QUERY), id="empty"),

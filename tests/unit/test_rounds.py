@@ -50,7 +50,7 @@ def twice(content: RecordDict) -> RecordDict:
 
 FAULTS = [
     pytest.param("no-reply", lambda f: f.lost(), id="lost"),
-    pytest.param("no-reply", lambda f: f.late(1.5), id="late"),
+    pytest.param("no-reply", lambda f: f.late(5.0), id="late"),
     pytest.param("no-reply", lambda f: f.error(), id="error"),
     pytest.param("no-reply", lambda f: f.not_accepted(), id="not accepted"),
     pytest.param("policy", lambda f: f.refused(), id="refused"),
@@ -113,7 +113,7 @@ def test_a_fault_costs_that_reply_and_nothing_else(
     made = federation(faults={"cedar": fault(faults)}, federation={"deadline_s": 0.6})
     began = time.monotonic()
     trained = made.engine.train(1, made.base)
-    assert time.monotonic() - began < 1.4
+    assert time.monotonic() - began < 4.0
     assert [c.site for c in trained.contributions] == list(OTHERS)
     assert list(trained.missing) == ["cedar"]
     assert trained.missing["cedar"].startswith(f"{code}: ")
@@ -212,7 +212,7 @@ def test_the_deadline_ends_a_round(federation: Gather, faults: Any) -> None:
     made = federation(faults={"alder": faults.late(30.0)}, federation={"deadline_s": 0.4})
     began = time.monotonic()
     trained = made.engine.train(1, made.base)
-    assert 0.4 <= time.monotonic() - began < 1.2
+    assert 0.4 <= time.monotonic() - began < 5.0
     assert trained.missing == {"alder": "no-reply: no reply within 0.4 s"}
 
 
@@ -246,9 +246,7 @@ def test_sites_that_refused_to_take_part_are_named_in_every_round(federation: Ga
         assert trained.missing["dogwood"].startswith("site-too-small: ")
 
 
-def test_sites_join_and_leave_between_rounds(
-    federation: Gather, site_of: Callable[..., Site]
-) -> None:
+def test_sites_join_and_leave_between_rounds(federation: Gather, site_of: Callable[..., Site]) -> None:
     made = federation("alder", "birch")
     first = made.engine.train(1, made.base)
     made.grid.leave("alder")
@@ -270,17 +268,13 @@ def test_two_nodes_with_one_name_are_one_site(federation: Gather, site_of: Calla
 
 
 def test_balanced_weights_come_from_the_counts_of_all_sites(
-    federation: Gather, site_of: Callable[..., Site], tmp_path: Path
+    federation: Gather,
 ) -> None:
-    # dogwood has 3 cases of class 0 and 2 of class 1: weights 5/6 and 5/4.
-    weights = federation("alder", "dogwood", training={"class_weights": "balanced"})
-    assert weights.roster.label_counts() == [6, 5]
-    sent: list[Any] = []
-    push = weights.grid.push_messages
-    weights.grid.push_messages = lambda messages: push([sent.append(m) or m for m in messages])  # type: ignore[func-returns-value]
-    weights.engine.train(1, weights.base)
-    about = [m.content["about"] for m in sent]
-    assert about[0]["class_weights"] == pytest.approx([11 / 12, 11 / 10])
+    # alder has 3 training cases of each class, dogwood 3 and 2: 11 / (2 * 6) and 11 / (2 * 5).
+    made = federation("alder", "dogwood", training={"class_weights": "balanced"})
+    made.engine.train(1, made.base)
+    tasks = [sent["about"] for kind, sent in made.grid.sent if kind == MessageType.TRAIN]
+    assert [task["class_weights"] for task in tasks] == [pytest.approx([11 / 12, 11 / 10])] * 2
 
 
 @pytest.mark.parametrize(
@@ -295,11 +289,9 @@ def test_a_strategys_terms_reach_the_sites(
     federation: Gather, strategy: Any, terms: tuple[float, bool]
 ) -> None:
     made = federation(federation={"strategy": strategy})
-    sent: list[Any] = []
-    push = made.grid.push_messages
-    made.grid.push_messages = lambda messages: push([sent.append(m) or m for m in messages])  # type: ignore[func-returns-value]
     trained = made.engine.train(1, made.base)
-    assert {(m.content["about"]["proximal_mu"], m.content["about"]["base_loss"]) for m in sent} == {terms}
+    tasks = [sent["about"] for kind, sent in made.grid.sent if kind == MessageType.TRAIN]
+    assert [(task["proximal_mu"], task["base_loss"]) for task in tasks] == [terms] * 4
     assert {c.base_loss is not None for c in trained.contributions} == {terms[1]}
 
 
@@ -321,16 +313,21 @@ def test_a_proximal_term_keeps_the_round_shorter(federation: Gather) -> None:
 def test_counts_of_all_sites_add_up(federation: Gather) -> None:
     made = federation()
     counted = made.engine.evaluate(1, made.base)
-    assert {site: e.sums.n for site, e in counted.items()} == {"alder": 2, "birch": 4, "cedar": 2, "dogwood": 2}
+    assert {site: e.sums.n for site, e in counted.items()} == {
+        "alder": 2,
+        "birch": 4,
+        "cedar": 2,
+        "dogwood": 2,
+    }
     assert list(counted) == sorted(counted)
     total = EvaluationSums.total([e.sums for e in counted.values()])
     assert total.n == 10 and not total.exact
 
 
-def test_sites_without_test_cases_are_not_asked(
-    federation: Gather, grid_of: Callable[..., Any], hospitals: Path, tmp_path: Path, site_of: Callable[..., Site]
-) -> None:
-    rows = [Row(str(hospitals.parent / f"alder-{i:02d}.png"), "elm", f"p{i}", "train", "0", i) for i in range(4)]
+def test_sites_without_test_cases_are_not_asked(federation: Gather, hospitals: Path, tmp_path: Path) -> None:
+    rows = [
+        Row(str(hospitals.parent / f"alder-{i:02d}.png"), "elm", f"p{i}", "train", "0", i) for i in range(4)
+    ]
     write_manifest(tmp_path / "elm.csv", rows)
     made = federation("alder", "birch", data={"min_test_cases": 0})
     made.grid.join(9, Site("elm", str(tmp_path / "elm.csv"), "cpu"))
@@ -345,7 +342,7 @@ def test_sites_without_test_cases_are_not_asked(
     "fault",
     [
         pytest.param(lambda f: f.lost(EVALUATE), id="lost"),
-        pytest.param(lambda f: f.late(1.0, EVALUATE), id="late"),
+        pytest.param(lambda f: f.late(5.0, EVALUATE), id="late"),
         pytest.param(lambda f: f.error(EVALUATE), id="error"),
         pytest.param(lambda f: f.refused(EVALUATE), id="refused"),
         pytest.param(lambda f: f.content(lambda c: RecordDict(), EVALUATE), id="empty"),
@@ -361,7 +358,9 @@ def test_sites_without_test_cases_are_not_asked(
         pytest.param(lambda f: f.arrays(one(lambda a: -a, "confusion"), EVALUATE), id="negative counts"),
         pytest.param(lambda f: f.arrays(one(lambda a: a + np.nan, "calibration"), EVALUATE), id="NaN"),
         pytest.param(lambda f: f.arrays(one(lambda a: a.astype(str), "confusion"), EVALUATE), id="text"),
-        pytest.param(lambda f: f.arrays(one(lambda a: a * 10**9, "confusion"), EVALUATE), id="too many cases"),
+        pytest.param(
+            lambda f: f.arrays(one(lambda a: a * 10**9, "confusion"), EVALUATE), id="too many cases"
+        ),
         pytest.param(lambda f: f.arrays(one(lambda a: a.sum(), "labels"), EVALUATE), id="labels a scalar"),
         pytest.param(lambda f: f.arrays(one(lambda a: a[:1], "labels"), EVALUATE), id="labels too short"),
         pytest.param(lambda f: f.arrays(one(lambda a: a + 7, "labels"), EVALUATE), id="labels of no class"),
@@ -371,11 +370,7 @@ def test_sites_without_test_cases_are_not_asked(
     ],
 )
 def test_counts_that_are_none_cost_that_site_alone(
-    grid_of: Callable[..., Any],
-    federation: Gather,
-    site_of: Callable[..., Site],
-    faults: Any,
-    fault: Callable[[Any], Any],
+    federation: Gather, faults: Any, fault: Callable[[Any], Any]
 ) -> None:
     made = federation(faults={"cedar": fault(faults)}, federation={"deadline_s": 0.4})
     made.grid.sites = {node: replace(site, share_scores=True) for node, site in made.grid.sites.items()}
@@ -383,6 +378,12 @@ def test_counts_that_are_none_cost_that_site_alone(
     assert list(counted) == list(OTHERS)
     total = EvaluationSums.total([e.sums for e in counted.values()])
     assert total.n == 8 and total.exact
+
+
+def test_a_hospital_cannot_count_more_cases_than_it_has_described(federation: Gather, faults: Any) -> None:
+    many = faults.arrays(one(lambda a: a * 10**9, "confusion"), EVALUATE)
+    made = federation(faults={"cedar": many})
+    assert list(made.engine.evaluate(1, made.base)) == list(OTHERS)
 
 
 def test_a_model_that_nobody_counts_has_no_counts(federation: Gather, faults: Any) -> None:

@@ -137,7 +137,9 @@ def test_what_remembers_rounds_depends_on_them(make_study: MakeStudy, name: str)
     assert not np.allclose(fresh.combine(2, given)["b"], used.combine(2, given)["b"], atol=1e-6)
 
 
-@pytest.mark.parametrize("name", sorted(set(STRATEGY_NAMES) - {"fedavgm", "fedadagrad", "fedadam", "fedyogi"}))
+@pytest.mark.parametrize(
+    "name", sorted(set(STRATEGY_NAMES) - {"fedavgm", "fedadagrad", "fedadam", "fedyogi"})
+)
 def test_what_remembers_nothing_does_not(make_study: MakeStudy, name: str) -> None:
     rng = np.random.default_rng(3)
     before, given = contributions(rng, 7), contributions(rng, 7)
@@ -168,7 +170,10 @@ def test_momentum_carries_on(make_study: MakeStudy) -> None:
 def test_bulyan_with_too_few_learns_nothing(make_study: MakeStudy, count: int, malicious: int) -> None:
     given = contributions(np.random.default_rng(0), count)
     strategy = build_strategy(choice("bulyan", make_study, num_malicious_sites=malicious))
-    assert on_weights(flower.Bulyan(num_malicious_nodes=malicious), 1, drawn(np.random.default_rng(1), 1), given) is None
+    assert (
+        on_weights(flower.Bulyan(num_malicious_nodes=malicious), 1, drawn(np.random.default_rng(1), 1), given)
+        is None
+    )
     with pytest.raises(NothingLearned, match=f"Bulyan needs more than the {count} updates"):
         strategy.combine(1, given)
 
@@ -230,7 +235,8 @@ def test_krum_chooses_rightly_where_weights_in_float32_would_not(make_study: Mak
     base = {"w": np.full(2000, 1000.0, dtype=np.float32)}
     directions = rng.normal(0, 1e-4, (7, 2000)) * np.array([[3], [2.5], [4], [1], [3.5], [2], [5]])
     given = [
-        Contribution(f"s{n}", 1, "", {"w": row.astype(np.float32)}, 10, 1.0) for n, row in enumerate(directions)
+        Contribution(f"s{n}", 1, "", {"w": row.astype(np.float32)}, 10, 1.0)
+        for n, row in enumerate(directions)
     ]
     combined = build_strategy(choice("krum", make_study, num_malicious_sites=1)).combine(1, given)["w"]
     np.testing.assert_array_equal(combined, given[3].delta["w"].astype(np.float64))
@@ -264,7 +270,9 @@ def test_qfedavg_weighs_by_the_loss_of_the_base_model(make_study: MakeStudy) -> 
     assert combined((4.0, 1.0), (1.0, 1.0)) > 0.2 > -0.2 > combined((1.0, 4.0), (1.0, 1.0))
 
 
-def test_flower_does_not_write_on_the_terminal(make_study: MakeStudy, capfd: pytest.CaptureFixture[str]) -> None:
+def test_flower_does_not_write_on_the_terminal(
+    make_study: MakeStudy, capfd: pytest.CaptureFixture[str]
+) -> None:
     for name in STRATEGY_NAMES:
         build_strategy(choice(name, make_study)).combine(1, contributions(np.random.default_rng(0), 3))
     assert capfd.readouterr() == ("", "")

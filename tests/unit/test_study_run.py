@@ -109,7 +109,13 @@ def test_the_same_seed_gives_the_same_bytes(grid_of: MakeGrid, plan: MakePlan) -
 def test_rounds_are_evaluated_as_often_as_asked_and_at_the_end(grid_of: MakeGrid, plan: MakePlan) -> None:
     made = plan(federation={"rounds": 5, "evaluate_every": 2})
     run_study(grid_of(), made)
-    assert [entry["metrics"] is not None for entry in written(made)["rounds"]] == [False, True, False, True, True]
+    assert [entry["metrics"] is not None for entry in written(made)["rounds"]] == [
+        False,
+        True,
+        False,
+        True,
+        True,
+    ]
 
 
 def test_training_helps(grid_of: MakeGrid, plan: MakePlan) -> None:
@@ -193,9 +199,18 @@ def test_a_strict_run_stops_where_a_site_refuses(grid_of: MakeGrid, plan: MakePl
         assert all(list(entry["missing"]) == ["dogwood"] for entry in written(made)["rounds"])
 
 
-def test_a_run_begins_with_those_who_are_there(
-    grid_of: MakeGrid, plan: MakePlan, site_of: Callable[..., Site]
+def test_a_strict_run_stops_at_the_first_task_that_a_site_refuses(
+    grid_of: MakeGrid, plan: MakePlan, faults: Any
 ) -> None:
+    made = plan(run={"strict": True})
+    with pytest.raises(SiteRefused, match="cedar: policy"):
+        run_study(grid_of(faults={"cedar": faults.refused()}), made)
+    run = written(made)
+    assert (run["status"], run["error"]["code"]) == ("failed", "site-refused")
+    assert run["error"]["hint"] == "Ask there." and run["rounds"] == []
+
+
+def test_a_run_begins_with_those_who_are_there(grid_of: MakeGrid, plan: MakePlan) -> None:
     made = plan(run={"expect_sites": 9, "gather_timeout_s": 0.2})
     run_study(grid_of(), made)
     assert written(made)["status"] == "completed"
@@ -210,7 +225,10 @@ def test_a_site_that_comes_later_is_in_the_record(
     made = plan(run={"expect_sites": 2})
     run_study(grid, made)
     run = written(made)
-    assert [entry["contributed"] for entry in run["rounds"]] == [["alder", "birch"], ["alder", "birch", "cedar"]]
+    assert [entry["contributed"] for entry in run["rounds"]] == [
+        ["alder", "birch"],
+        ["alder", "birch", "cedar"],
+    ]
     assert list(run["sites"]) == ["alder", "birch", "cedar"]
 
 
@@ -232,7 +250,9 @@ def test_sites_without_test_cases_are_trained_with_and_not_counted(
         pytest.param(lambda f: f.says(MessageType.QUERY, train_labels=[1]), id="labels"),
         pytest.param(lambda f: f.says(MessageType.EVALUATE, loss=float("nan")), id="loss"),
         pytest.param(
-            lambda f: f.arrays(lambda a: {**a, "confusion": a["confusion"].astype(str)}, MessageType.EVALUATE),
+            lambda f: f.arrays(
+                lambda a: {**a, "confusion": a["confusion"].astype(str)}, MessageType.EVALUATE
+            ),
             id="counts",
         ),
         pytest.param(lambda f: f.bytes(b"PK\x03\x04"), id="update"),
