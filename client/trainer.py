@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from common.errors import ModelDiverged
 from common.models import SequenceClassifier
 from common.sequences import SequenceBatch
 from common.study import Training
@@ -45,6 +46,9 @@ def train(model: SequenceClassifier, cases: SequenceBatch, plan: LocalPlan) -> f
         model: On the device of ``cases``; its weights are the base of FedProx's term.
         cases: All training cases.
         plan: What to do.
+
+    Raises:
+        ModelDiverged: The loss is no longer finite.
     """
     order = torch.Generator().manual_seed(plan.seed)
     torch.manual_seed(plan.seed)  # dropout
@@ -62,19 +66,29 @@ def train(model: SequenceClassifier, cases: SequenceBatch, plan: LocalPlan) -> f
             nn.utils.clip_grad_norm_(model.parameters(), plan.training.clip_grad_norm)
         optimizer.step()
         losses.append(loss.detach())
-    return float(torch.stack(losses).mean())
+    loss = float(torch.stack(losses).mean())
+    if not math.isfinite(loss):
+        raise ModelDiverged(f"mean training loss {loss}")
+    return loss
 
 
 @torch.no_grad()
 def predict(model: SequenceClassifier, cases: SequenceBatch) -> torch.Tensor:
-    """(N, C) class probabilities on the CPU, in the order of ``cases``; the model is left in eval mode."""
+    """(N, C) class probabilities on the CPU, in the order of ``cases``; the model is left in eval mode.
+
+    Raises:
+        ModelDiverged: They are not finite.
+    """
     model.eval()
     if not len(cases):
         return torch.zeros(0, model.head.out_features)
     chunks = torch.split(torch.arange(len(cases)), EVALUATION_BATCH)
     batches = [cases.take(index) for index in chunks]
     logits = [model(batch.steps, batch.lengths) for batch in batches]
-    return torch.cat(logits).softmax(dim=1).cpu()
+    probability = torch.cat(logits).softmax(dim=1).cpu()
+    if not probability.isfinite().all():
+        raise ModelDiverged("class probabilities that are not finite")
+    return probability
 
 
 def mean_loss(model: SequenceClassifier, cases: SequenceBatch) -> float:

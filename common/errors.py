@@ -11,7 +11,7 @@
     │   └── ImageMissing, ImageUnreadable, WrongModality
     ├── RunError                           5   a federation that cannot go on
     │   ├── SiteRefused, QuorumNotReached, NothingLearned
-    │   └── UpdateRefused, TaskInvalid
+    │   └── UpdateRefused, ModelDiverged, TaskInvalid
     └── MachineError                       6   this computer
         ├── OutputExists, OutputUnwritable, DiskFull, PortTaken
         ├── DeviceUnavailable, ExtraMissing
@@ -65,7 +65,7 @@ class ConsiliumError(Exception):
         """An error of the class that has ``code``, or of the root if none has."""
         classes: list[type[ConsiliumError]] = [ConsiliumError]
         for known in classes:
-            if known.code == code and known is not ConsiliumError:
+            if vars(known).get("code") == code:  # its own, not one it inherits
                 return known(private)
             classes.extend(known.__subclasses__())
         return ConsiliumError(private)
@@ -211,6 +211,12 @@ class UpdateRefused(RunError):  # noqa: D101
     code = "update-refused"
     public = "A site's update did not pass the coordinator's checks."
     hint = "Ask the site to compare versions; the update was left out of the round."
+
+
+class ModelDiverged(RunError):  # noqa: D101
+    code = "model-diverged"
+    public = "Training ran away: the model's output is no longer a finite number."
+    hint = "Lower learning_rate, set clip_grad_norm, or choose a robust strategy."
 
 
 class TaskInvalid(RunError):  # noqa: D101

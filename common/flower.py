@@ -65,6 +65,8 @@ def with_message_id(message: Message, message_id: str) -> Message:
         created_at=old.created_at,
         ttl=old.ttl,
         message_type=old.message_type,
+        src_task_id=old.src_task_id,
+        dst_task_id=old.dst_task_id,
     )
     return _assembled(metadata, message.content)
 

@@ -10,8 +10,10 @@ or has one of another type is a TaskInvalid, never a KeyError.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from tokenize import TokenError
 from typing import Any, TypeVar
 
 import numpy as np
@@ -25,6 +27,19 @@ from common.update import Contribution
 from common.weights import Weights
 
 ABOUT, ARRAYS, REFUSAL = "about", "arrays", "refusal"
+MOST_CASES = 2**40  # far more than there are, and small enough to be summed
+# What numpy's reader raises on bytes that are no array: its header is parsed as Python source.
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    EOFError,
+    OSError,
+    OverflowError,
+    MemoryError,
+    RecursionError,
+    SyntaxError,
+    TokenError,
+)
 _ARRAY_FIELDS = ("confusion", "calibration", "histogram", "scores", "labels")
 
 
@@ -125,10 +140,19 @@ def weights_of(content: RecordDict) -> dict[str, NDArray[Any]]:
     record = content.array_records.get(ARRAYS)
     if record is None:
         raise TaskInvalid(f"no array record {ARRAYS!r}")
+    return {name: _decoded(name, array) for name, array in record.items()}
+
+
+def _decoded(name: str, array: Array) -> NDArray[Any]:
+    if not array.data.startswith(np.lib.format.MAGIC_PREFIX):  # numpy would also open a zip archive
+        raise TaskInvalid(f"array {name!r} is not in NumPy's format")
     try:
-        return {name: array.numpy() for name, array in record.items()}
-    except (ValueError, TypeError, EOFError, OSError) as error:
-        raise TaskInvalid(f"unreadable array: {error}") from None
+        decoded = array.numpy()
+    except _UNREADABLE as error:
+        raise TaskInvalid(f"unreadable array {name!r}: {error}") from None
+    if decoded.dtype.kind not in "fiub":
+        raise TaskInvalid(f"array {name!r} of {decoded.dtype} holds no numbers")
+    return decoded
 
 
 def task_content(task: Describe | TrainTask | EvaluateTask, weights: ArrayRecord | None = None) -> RecordDict:
@@ -146,6 +170,22 @@ def read_about(content: RecordDict, kind: type[Task]) -> Task:
         TaskInvalid: A field is missing or has another type.
     """
     return kind(**_typed(_about(content), kind))
+
+
+def read_description(content: RecordDict, classes: int) -> SiteDescription:
+    """The description in a reply, its numbers checked to be counts of ``classes`` classes.
+
+    Raises:
+        TaskInvalid: It is none.
+    """
+    site = read_about(content, SiteDescription)
+    for cases, patients, labels in (
+        (site.train_cases, site.train_patients, site.train_labels),
+        (site.test_cases, site.test_patients, site.test_labels),
+    ):
+        if len(labels) != classes or min(labels) < 0 or sum(labels) != cases or not 0 <= patients <= cases:
+            raise TaskInvalid(f"{cases} cases of {patients} patients with labels {labels} are no counts")
+    return site
 
 
 def description_content(description: SiteDescription) -> RecordDict:
@@ -184,17 +224,33 @@ def read_evaluation(content: RecordDict, classes: int) -> Evaluation:
     """
     about, arrays = _about(content), weights_of(content)
     head = _typed(about, Evaluation, skip=("sums",))
-    if set(arrays) != set(_ARRAY_FIELDS) or not isinstance(about.get("loss"), float):
+    loss = about.get("loss")
+    if set(arrays) != set(_ARRAY_FIELDS) or not isinstance(loss, float) or not 0 <= loss < math.inf:
         raise TaskInvalid("evaluation without its counts")
-    sums = EvaluationSums(loss=float(about["loss"]), **arrays)
+    sums = EvaluationSums(loss=loss, **arrays)
+    _check_counts(sums, classes)
+    _check_scores(sums, classes)
+    return Evaluation(sums=sums, **head)
+
+
+def _check_counts(sums: EvaluationSums, classes: int) -> None:
     empty = EvaluationSums.count(np.zeros((0, classes)), np.zeros(0, dtype=int), keep_scores=False)
     for name in ("confusion", "calibration", "histogram"):
-        array = arrays[name]
-        if array.shape != getattr(empty, name).shape or not np.isfinite(array).all() or (array < 0).any():
-            raise TaskInvalid(f"evaluation counts {name} have shape {array.shape} or are no counts")
-    if sums.scores.shape != (len(sums.labels), classes) or len(sums.labels) not in (0, sums.n):
+        array, like = getattr(sums, name), getattr(empty, name)
+        if (array.shape, array.dtype) != (like.shape, like.dtype):
+            raise TaskInvalid(f"evaluation counts {name} are {array.dtype}{array.shape}")
+        if not ((array >= 0) & (array <= MOST_CASES)).all():
+            raise TaskInvalid(f"evaluation counts {name} are no counts")
+
+
+def _check_scores(sums: EvaluationSums, classes: int) -> None:
+    scores, labels = sums.scores, sums.labels
+    if (scores.dtype.str, labels.dtype.str, labels.ndim) != ("<f8", "<i8", 1):
+        raise TaskInvalid(f"evaluation scores are {scores.dtype}, their labels {labels.dtype}{labels.shape}")
+    if scores.shape != (len(labels), classes) or len(labels) not in (0, sums.n):
         raise TaskInvalid("evaluation scores do not match their labels")
-    return Evaluation(sums=sums, **head)
+    if not ((scores >= 0) & (scores <= 1)).all() or not ((labels >= 0) & (labels < classes)).all():
+        raise TaskInvalid("evaluation scores are no probabilities, or labels no classes")
 
 
 def refusal_content(refusal: Refusal, site: str) -> RecordDict:
@@ -230,15 +286,16 @@ def _config(values: Mapping[str, Any]) -> ConfigRecord:
     )
 
 
-_READERS: dict[str, tuple[type, ...]] = {
-    "str": (str,),
-    "int": (int,),
-    "float": (float, int),
-    "bool": (bool,),
-    "float | None": (float, int),
-    "tuple[float, ...]": (list,),
-    "tuple[int, ...]": (list,),
-}
+_SCALARS: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (float, int), "bool": (bool,)}
+
+
+def _fits(value: Any, kind: str) -> bool:
+    """Whether a record's value is what a field of this type holds; a truth value is no number."""
+    if kind.startswith("tuple["):
+        item = kind.removeprefix("tuple[").removesuffix(", ...]")
+        return isinstance(value, list) and all(_fits(element, item) for element in value)
+    scalar = kind.removesuffix(" | None")
+    return isinstance(value, _SCALARS[scalar]) and isinstance(value, bool) == (scalar == "bool")
 
 
 def _typed(record: Mapping[str, Any], kind: type, skip: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -250,7 +307,7 @@ def _typed(record: Mapping[str, Any], kind: type, skip: tuple[str, ...] = ()) ->
         value = record.get(field.name)
         if value is None and "None" in str(field.type):
             continue
-        if not isinstance(value, _READERS[str(field.type)]) or (field.type == "int" and value is True):
+        if not _fits(value, str(field.type)):
             raise TaskInvalid(f"field {field.name!r} is missing or not a {field.type}")
         values[field.name] = tuple(value) if isinstance(value, list) else value
     return values

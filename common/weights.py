@@ -24,7 +24,7 @@ def digest(weights: Weights) -> str:
     """SHA-256 over name, dtype, shape and little-endian bytes of every array in name order, in hex."""
     sha = hashlib.sha256()
     for name in sorted(weights):
-        array = np.ascontiguousarray(weights[name])
+        array = np.asarray(weights[name], order="C")
         array = array.astype(array.dtype.newbyteorder("<"), copy=False)
         sha.update(f"{name}\0{array.dtype.str}\0{array.shape}\0".encode())
         sha.update(array.data.cast("B") if array.size else b"")
@@ -48,7 +48,7 @@ def norm(weights: Weights) -> float:
 
 def save_weights(path: Path, weights: Weights, about: Mapping[str, str]) -> None:
     """Write a safetensors file atomically; equal weights and ``about`` give equal bytes."""
-    arrays = {name: np.ascontiguousarray(weights[name]) for name in sorted(weights)}
+    arrays = {name: np.asarray(weights[name], order="C") for name in sorted(weights)}
     # safetensors writes metadata in the order of a hash map, which differs from process to process:
     # one entry has only one order.
     described = {"consilium": " ".join(f"{key}={about[key]}" for key in sorted(about))}

@@ -15,7 +15,7 @@ from flwr.serverapp import Grid
 
 from common.errors import Refusal, TaskInvalid
 from common.study import Study, to_canonical
-from common.tasks import Describe, SiteDescription, read_about, refusing_site, task_content
+from common.tasks import Describe, SiteDescription, read_description, refusing_site, task_content
 from server.exchange import Reply, ask
 
 POLL_S = 0.1
@@ -45,7 +45,7 @@ class Roster:
         task = task_content(Describe(to_canonical(study)))
         for reply in ask(grid, dict.fromkeys(newcomers, task), MessageType.QUERY, "describe", deadline_s):
             self._asked.add(reply.node_id)
-            self._enter(reply)
+            self._enter(reply, len(study.study.classes))
 
     def name(self, node_id: int) -> str:
         """The site's name of a node."""
@@ -58,13 +58,13 @@ class Roster:
             sum(counts) for counts in zip(*(d.train_labels for d in self.descriptions.values()), strict=True)
         ]
 
-    def _enter(self, reply: Reply) -> None:
+    def _enter(self, reply: Reply, classes: int) -> None:
         if reply.refusal is not None:
             site = refusing_site(reply.content) if reply.content is not None else ""
             self.refused[site or f"node {reply.node_id}"] = reply.refusal
             return
         try:
-            description = read_about(reply.content, SiteDescription)  # type: ignore[arg-type]
+            description = read_description(reply.content, classes)  # type: ignore[arg-type]
         except TaskInvalid as error:
             self.refused[f"node {reply.node_id}"] = error.refusal()
             return

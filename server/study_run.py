@@ -101,7 +101,9 @@ def _run(grid: Grid, plan: RunPlan, record: RunRecord) -> None:
     record.describe_sites(roster.descriptions)
     _check_roster(roster, plan)
     record.write(plan.out)
-    engine = RoundEngine(grid, study, plan.seed, roster, build_strategy(study.federation.strategy), strict=plan.strict)
+    engine = RoundEngine(
+        grid, study, plan.seed, roster, build_strategy(study.federation.strategy), strict=plan.strict
+    )
     weights: Weights = initial_weights(study, plan.seed)
     for number in range(1, study.federation.rounds + 1):
         weights = _round(engine, number, weights, plan, record)

@@ -96,7 +96,8 @@ def _calibration(scores: Array, labels: Array) -> Array:
     confidence = scores.max(axis=1)
     bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
     rows = (np.ones(len(labels)), confidence, (scores.argmax(axis=1) == labels).astype(float))
-    return np.stack([np.bincount(bins, weights=row, minlength=CALIBRATION_BINS) for row in rows])
+    sums = [np.bincount(bins, weights=row, minlength=CALIBRATION_BINS) for row in rows]
+    return np.stack(sums).astype(np.float64)  # of no cases bincount makes integers
 
 
 def _histogram(score: Array, is_class: Array) -> Array:

@@ -14,7 +14,9 @@ from pydantic_core import ErrorDetails
 
 from common.errors import InvalidValue, StudyFileMissing, StudySyntaxError, UnknownKey
 from common.study.sections import Study
+from common.study.strategies import STRATEGY_NAMES
 
+_TAGS = {"rows", "patches", *STRATEGY_NAMES}
 Override = tuple[Any, str]  # value, and the option that gave it
 
 
@@ -64,8 +66,12 @@ def settings(study: Study, path: Path, overrides: Mapping[str, Override] | None 
     document = _read(path)
     options = {key: option for key, (_, option) in (overrides or {}).items()}
     return [
-        Setting(key, value, options.get(key) or (path.name if _given(document, key) else "default"))
-        for key, value in _leaves(study)
+        Setting(
+            ".".join(keys),
+            value,
+            options.get(".".join(keys)) or (path.name if _given(document, keys) else "default"),
+        )
+        for keys, value in _leaves(study)
     ]
 
 
@@ -81,13 +87,18 @@ def _read(path: Path) -> dict[str, Any]:
 def _put(document: dict[str, Any], keys: list[str], value: Any) -> None:
     table = document
     for key in keys[:-1]:
-        table = table.setdefault(key, {})
+        inner = table.setdefault(key, {})
+        if isinstance(inner, str):  # strategy = "fedavg" says strategy.name
+            inner = table[key] = {"name": inner}
+        if not isinstance(inner, dict):  # no table: reading the document will say so
+            return
+        table = inner
     table[keys[-1]] = value
 
 
-def _given(document: Mapping[str, Any], key: str) -> bool:
+def _given(document: Mapping[str, Any], keys: tuple[str, ...]) -> bool:
     value: Any = document
-    for part in key.split("."):
+    for part in keys:
         if isinstance(value, str):  # strategy = "fedavg" says strategy.name
             return part == "name"
         if not isinstance(value, Mapping) or part not in value:
@@ -96,15 +107,15 @@ def _given(document: Mapping[str, Any], key: str) -> bool:
     return True
 
 
-def _leaves(model: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _leaves(model: BaseModel, prefix: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     for name in type(model).model_fields:
         value = getattr(model, name)
         if isinstance(value, BaseModel):
-            yield from _leaves(value, f"{prefix}{name}.")
+            yield from _leaves(value, (*prefix, name))
         elif isinstance(value, dict):
-            yield from ((f"{prefix}{name}.{key}", item) for key, item in value.items())
+            yield from (((*prefix, name, key), item) for key, item in value.items())
         else:
-            yield f"{prefix}{name}", value
+            yield (*prefix, name), value
 
 
 def _unknown(detail: ErrorDetails) -> str:
@@ -136,4 +147,9 @@ def _invalid(detail: ErrorDetails) -> str:
 
 
 def _dotted(loc: tuple[int | str, ...]) -> str:
-    return ".".join(str(part) for part in loc)
+    """The key as the file has it: pydantic puts the tag of a union's member between."""
+    return ".".join(
+        str(part)
+        for before, part in zip((None, *loc), loc, strict=False)
+        if not (before in ("sequence", "strategy") and part in _TAGS)
+    )

@@ -9,6 +9,7 @@ from typing import Any
 
 import tomli_w
 
+from common.errors import StudySyntaxError
 from common.study.loading import parse_study
 from common.study.sections import Study
 
@@ -24,8 +25,11 @@ def template() -> str:
 
 
 def to_canonical(study: Study) -> str:
-    """The one JSON text of a study: sorted keys, no spaces, ASCII."""
-    return json.dumps(study.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    """The one JSON text of a study: keys in the order of the sections, no spaces, ASCII.
+
+    Labels stand in the study's own order, since it says which class is which.
+    """
+    return json.dumps(study.model_dump(mode="json"), separators=(",", ":"))
 
 
 def from_canonical(text: str) -> Study:
@@ -34,7 +38,11 @@ def from_canonical(text: str) -> Study:
     Raises:
         StudyError: It is not a study.
     """
-    return parse_study(json.loads(text))
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise StudySyntaxError(f"not the text of a study: {error}") from None
+    return parse_study(document)
 
 
 def digest(study: Study) -> str:
