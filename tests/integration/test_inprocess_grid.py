@@ -38,14 +38,14 @@ LOADS = (6, 8, 10, 5, 4)
 TRAIN = MessageType.TRAIN
 
 
-def study_of(hidden: int = 4, **federation: Any) -> Study:
+def study_of(hidden: int = 4, epochs: int = 1) -> Study:
     return parse_study(
         {
             "study": {"name": "small", "labels": {"0": "normal", "1": "lesion"}},
             "sequence": {"size": 8},
             "model": {"hidden": hidden, "dropout": 0.2},
-            "training": {"batch_size": 4},
-            "federation": {"rounds": 2, "deadline_s": 30.0, **federation},
+            "training": {"batch_size": 4, "local_epochs": epochs},
+            "federation": {"rounds": 2, "deadline_s": 30.0},
         }
     )
 
@@ -283,15 +283,18 @@ def test_a_worker_that_dies_costs_its_sites_one_round(
     assert second.missing == {} and [c.site for c in second.contributions] == list(NAMES)
 
 
-def test_closing_leaves_no_process(grid_of: Callable[..., InProcessGrid]) -> None:
+def test_closing_leaves_no_process_however_much_there_is_to_do(
+    grid_of: Callable[..., InProcessGrid],
+) -> None:
     grid = grid_of(3)
     pids = processes(grid)
-    grid.push_messages(
-        [Message(train_task(study_of()), node, TRAIN, group_id="g") for node in (1, 2, 3, 4, 5)]
-    )
+    work = train_task(study_of(epochs=1000))
+    grid.push_messages([Message(work, node, TRAIN, group_id="g") for node in (1, 2, 3, 4, 5)])
+    time.sleep(0.2)
     assert len(alive(pids)) == 3
+    began = time.monotonic()
     grid.close()
-    assert within(5, lambda: alive(pids) == [])
+    assert within(5, lambda: alive(pids) == []) and time.monotonic() - began < 4.0
 
 
 def test_an_error_inside_leaves_no_process(sites: list[Site]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,15 @@ def test_metrics_that_are_not_defined_are_null(record: RunRecord, n: int, presen
     record.final = {"round": 1, "model_digest": DIGEST, **found}
     record.close("completed")
     check(record.to_dict())
+
+
+def test_metrics_do_not_depend_on_the_order_of_sites() -> None:
+    # One and one and 1e16 is 1e16 + 2; 1e16 and one and one is 1e16.
+    sums = {
+        s: replace(counted(2, n), loss=loss) for s, n, loss in (("a", 3, 1.0), ("b", 9, 1.0), ("c", 7, 1e16))
+    }
+    first, second = (pooled_and_sites(dict(i), ("x", "y")) for i in (sums.items(), reversed(sums.items())))
+    assert json.dumps(first) == json.dumps(second)
 
 
 def test_nobody_counted_is_no_metrics() -> None:

@@ -81,6 +81,19 @@ def test_nodes_come_and_go(grid_of: MakeGrid, site_of: MakeSite, study: Study) -
     assert [site for _, site in grid.asked] == ["alder", "birch", "cedar", "birch"]
 
 
+def test_a_node_that_was_away_is_asked_anew(
+    grid_of: MakeGrid, site_of: MakeSite, make_study: Callable[..., Study]
+) -> None:
+    study, grid = make_study(data={"min_cases": 6}), grid_of(site_of("alder"), site_of("dogwood"))
+    roster = gather(grid, study, 2, 1.0)
+    assert list(roster.refused) == ["dogwood"]
+    grid.leave("dogwood")
+    roster.refresh(grid, study, 1.0)
+    grid.join(2, site_of("birch"))
+    roster.refresh(grid, study, 1.0)
+    assert roster.nodes == {"alder": 1, "birch": 2}
+
+
 @pytest.mark.parametrize("order", range(3))
 def test_a_second_node_with_a_name_is_left_out(
     grid_of: MakeGrid, site_of: MakeSite, study: Study, order: int
