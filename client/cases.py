@@ -5,6 +5,7 @@ Nothing here leaves the site but the counts of :class:`CaseCounts`.
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,10 +17,11 @@ import torch
 
 from client.images import Picture, read_array_row, read_image, resize
 from client.manifest import Manifest, Row, read_manifest
-from common.errors import EmptySite, LabelUnknown, NoTestCases, TooFewCases, WrongModality
+from common.errors import EmptySite, ImageUnreadable, LabelUnknown, NoTestCases, TooFewCases, WrongModality
 from common.sequences import SequenceBatch, standardise, to_steps
 from common.study import Study
 
+ARRAY_ROW = re.compile(r"(.*\.np[yz])#(?:(.*)/)?(.*)")
 CACHE_BYTES = 4 * 2**30
 Split = Literal["train", "test"]
 
@@ -134,11 +136,13 @@ class CaseCache:
 
 
 def _picture(folder: Path, row: Row) -> Picture:
-    path, _, fragment = row.path.partition("#")
-    if not fragment:
-        return read_image(folder / path)
-    array, _, index = fragment.rpartition("/")
-    return read_array_row(folder / path, array, int(index))
+    array_row = ARRAY_ROW.fullmatch(row.path)
+    if array_row is None:
+        return read_image(folder / row.path)
+    file, array, index = array_row.groups()
+    if not index.isdecimal():
+        raise ImageUnreadable(f"{folder / file}: a row of an array is named like #train_images/17")
+    return read_array_row(folder / file, array or "", int(index))
 
 
 def _label(row: Row, study: Study) -> int:

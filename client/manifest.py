@@ -117,7 +117,7 @@ def _rows(reader: csv.DictReader[str], name: str, where: tuple[Condition, ...]) 
         line = reader.line_num
         if None in record or None in record.values():
             raise ManifestInvalid(f"{name} line {line}: wrong number of values")
-        if any(record[column] != value for column, value in where):
+        if any(record[column].strip() != value for column, value in where):
             continue
         values = {column: record[column].strip() for column in COLUMNS}
         empty = [column for column, value in values.items() if not value]

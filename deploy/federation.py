@@ -10,13 +10,15 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from client.cases import SiteCases, decode, site_cases
 from client.manifest import Condition, Manifest, Row, read_manifest, write_manifest
 from client.site import Site
-from common.errors import ManifestInvalid, ManifestMissing, SitesOverruled
+from common.errors import ManifestInvalid, ManifestMissing, SitesOverruled, TooFewCases
 from common.seeds import derive_seed
 from common.study import Study
 
@@ -71,6 +73,8 @@ def resolve(
         if len(names) > 1:
             raise SitesOverruled(f"the manifest has {len(names)} sites ({', '.join(names[:5])})")
         rows = deal(rows, sites, seed, skewed=skewed)
+        if len({row.site for row in rows if row.split == "train"}) < sites:
+            raise TooFewCases(f"{sites} sites, and fewer training patients than that")
     resolved = Manifest.of(Path("/"), rows)
     return FederationData(resolved, {site: site_cases(resolved, site, study) for site in resolved.sites})
 
@@ -119,12 +123,13 @@ def _leave_none_empty(hands: list[list[str]]) -> None:
 def _npz_rows(path: Path) -> list[Row]:
     """Rows of a MedMNIST ``.npz``: ``train_images``, ``train_labels`` and so on; an image is a patient."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file:
+            arrays = np.load(file, allow_pickle=False)
             splits = [split for split in NPZ_SPLITS if f"{split}_images" in arrays]
-            labels = {split: arrays[f"{split}_labels"].reshape(-1) for split in splits}
+            labels = {split: _one_label_each(arrays[f"{split}_labels"]) for split in splits}
     except OSError as error:
         raise ManifestMissing(f"{path}: {error.strerror or error}") from None
-    except (ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise ManifestInvalid(f"{path} is not a MedMNIST file: {error}") from None
     if not splits:
         raise ManifestInvalid(f"{path} has none of {', '.join(f'{s}_images' for s in NPZ_SPLITS)}")
@@ -134,6 +139,12 @@ def _npz_rows(path: Path) -> list[Row]:
         for split in splits
         for index, label in enumerate(labels[split])
     ]
+
+
+def _one_label_each(labels: NDArray[Any]) -> list[Any]:
+    if labels.ndim != 1 and labels.shape[1:] != (1,):
+        raise ValueError(f"labels of shape {labels.shape}; one label a picture is read")
+    return labels.reshape(-1).tolist()
 
 
 def _absolute(folder: Path, path: str) -> str:

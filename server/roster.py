@@ -34,17 +34,15 @@ class Roster:
     nodes: dict[str, int] = field(default_factory=dict)
     descriptions: dict[str, SiteDescription] = field(default_factory=dict)
     refused: dict[str, Refusal] = field(default_factory=dict)
-    _asked: set[int] = field(default_factory=set)
 
     def refresh(self, grid: Grid, study: Study, deadline_s: float) -> None:
-        """See who is there now, and ask newcomers to describe themselves."""
+        """See who is there now, and ask all others to describe themselves: also who was refused before."""
         online = set(grid.get_node_ids())
         self.nodes = {site: node for site, node in self.nodes.items() if node in online}
-        self._asked &= online
-        newcomers = sorted(online - self._asked)
+        self.refused = {}
+        newcomers = sorted(online - set(self.nodes.values()))
         task = task_content(Describe(to_canonical(study)))
         for reply in ask(grid, dict.fromkeys(newcomers, task), MessageType.QUERY, "describe", deadline_s):
-            self._asked.add(reply.node_id)
             self._enter(reply, len(study.study.classes))
 
     def name(self, node_id: int) -> str:

@@ -7,14 +7,21 @@ combined, and counts summed, in the order of the sites' names.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from flwr.app import MessageType, RecordDict
 from flwr.serverapp import Grid
 
 from common.balance import balanced_weights
-from common.errors import ConsiliumError, NothingLearned, QuorumNotReached, SiteRefused, TaskInvalid
+from common.errors import (
+    ConsiliumError,
+    NothingLearned,
+    QuorumNotReached,
+    SiteRefused,
+    TaskInvalid,
+    UpdateRefused,
+)
 from common.study import Study, to_canonical
 from common.tasks import (
     EvaluateTask,
@@ -34,6 +41,7 @@ from server.selection import select_sites
 from server.strategies import Strategy
 
 Answer = TypeVar("Answer")
+DESCRIBE_S = 60.0  # a newcomer that takes longer is asked again next round
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,7 +83,7 @@ class RoundEngine:
             NothingLearned: The strategy got too few, or the contributions changed nothing.
         """
         federation = self._study.federation
-        self._roster.refresh(self._grid, self._study, federation.deadline_s)
+        self._roster.refresh(self._grid, self._study, min(federation.deadline_s, DESCRIBE_S))
         chosen = select_sites(
             list(self._roster.nodes),
             federation.fraction_sites,
@@ -105,6 +113,8 @@ class RoundEngine:
             evaluation = read_evaluation(content, classes)
             if (evaluation.site, evaluation.base_digest) != (site, task.base_digest):
                 raise TaskInvalid("evaluation of another site or model")
+            if evaluation.sums.n > self._roster.descriptions[site].test_cases:
+                raise TaskInvalid("evaluation of more cases than the site described")
             return evaluation
 
         given, _ = self._ask(sites, MessageType.EVALUATE, task, weights, read)
@@ -155,7 +165,11 @@ class RoundEngine:
         def read(content: RecordDict, site: str) -> Contribution:
             contribution = read_contribution(content)
             admit(contribution, site, task.round, base, task.base_digest)
-            return contribution
+            described = self._roster.descriptions[site].train_cases
+            if contribution.cases > described:
+                raise UpdateRefused(f"weight of {contribution.cases} cases, {described} described")
+            # A record may name its arrays in any order; strategies pair them by position.
+            return replace(contribution, delta={name: contribution.delta[name] for name in base})
 
         return read
 

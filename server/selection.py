@@ -15,5 +15,6 @@ def select_sites(
 
     At least ``at_least`` are chosen where there are so many; it never waits.
     """
-    count = min(len(sites), max(at_least, math.ceil(fraction * len(sites))))
+    share = math.ceil(round(fraction * len(sites), 9))  # 0.28 * 25 is 7.000000000000001
+    count = min(len(sites), max(at_least, share))
     return sorted(generator(seed, "selection", round_number).sample(sorted(sites), count))

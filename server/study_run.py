@@ -91,6 +91,8 @@ def run_study(grid: Grid, plan: RunPlan) -> RunRecord:
     else:
         record.close("completed")
     finally:
+        if record.status == "running":  # a defect: its text may quote data, so only that it was one
+            record.close("failed", ConsiliumError())
         record.write(plan.out)
     return record
 

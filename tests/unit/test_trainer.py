@@ -153,7 +153,7 @@ def test_weight_decay_shrinks_the_weights(
     make_study: MakeStudy, cases: SequenceBatch, optimizer: str
 ) -> None:
     def size(decay: float) -> float:
-        study = make_study(training={"optimizer": optimizer, "weight_decay": decay, "local_epochs": 20})
+        study = make_study(training={"optimizer": optimizer, "weight_decay": decay, "local_epochs": 8})
         model = model_of(study)
         train(model, cases, LocalPlan(study.training, 0.0, 1))
         return norm(state_of(model))
