@@ -159,7 +159,7 @@ class InProcessGrid(Grid):
                     reply = worker.connection.recv()
                     worker.waiting.pop(reply.metadata.reply_to_message_id)
                     self._replies[reply.metadata.reply_to_message_id] = reply
-            except (EOFError, ConnectionResetError):
+            except (EOFError, OSError):  # also in the middle of a reply
                 self._replace(worker)
 
     def _replace(self, worker: _Worker) -> None:

@@ -7,8 +7,12 @@ would not be reproducible. Each works with one thread, as a site of `consilium l
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
+from queue import Queue
+
+from flwr.app import Message
 
 from client.site import Site
 
@@ -27,14 +31,22 @@ def serve(connection: Connection, sites: Mapping[int, Site]) -> None:
     from deploy.engines.warm import client_app, context_of
 
     contexts = {node_id: context_of(node_id, site) for node_id, site in sites.items()}
-    while True:
-        try:
-            batch = connection.recv()
-        except EOFError:
-            return
+    batches: Queue[list[Message]] = Queue()
+    threading.Thread(target=_receive, args=(connection, batches), daemon=True).start()
+    while batch := batches.get():
         for message in batch:
             reply = client_app(message, contexts[message.metadata.dst_node_id])
             try:
                 connection.send(reply)
             except (BrokenPipeError, ConnectionResetError):
                 return
+
+
+def _receive(connection: Connection, batches: Queue[list[Message]]) -> None:
+    """Take in what arrives at once, also while a reply waits to be read: else both ends could wait."""
+    while True:
+        try:
+            batches.put(connection.recv())
+        except (EOFError, OSError):
+            batches.put([])
+            return
