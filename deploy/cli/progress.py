@@ -66,9 +66,11 @@ class _Display:
         self._out, self._console, self._bar = out, console, bar
         self._task = bar.add_task("starting", total=None)
         self._shown = 0
+        self._lock = threading.Lock()
         self._started = False
 
     def step(self, text: str) -> None:
+        self._look()  # what came before is shown before
         self._bar.update(self._task, description=text)
         if not self._console.is_terminal:
             self._console.print(text)
@@ -81,6 +83,10 @@ class _Display:
         self._look()
 
     def _look(self) -> None:
+        with self._lock:
+            self._show_new_rounds()
+
+    def _show_new_rounds(self) -> None:
         run = read_run(self._out) if self._started else None
         if run is None:
             return
@@ -121,7 +127,7 @@ def show_summary(run: Mapping[str, Any], out: Path) -> None:
     console = Console(highlight=False)
     sites = run["final"]["sites"]
     title = f"{run['study']['study']['name']} after {len(run['rounds'])} rounds, on test cases"
-    table = Table(title=title, box=SIMPLE_HEAD)
+    table = Table(title=title, box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("", no_wrap=True)
     for _, heading in _COLUMNS:
         table.add_column(heading, justify="right")
