@@ -6,6 +6,7 @@ combined, and counts summed, in the order of the sites' names.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -16,6 +17,7 @@ from flwr.serverapp import Grid
 from common.balance import balanced_weights
 from common.errors import (
     ConsiliumError,
+    ModelDiverged,
     NothingLearned,
     QuorumNotReached,
     SiteRefused,
@@ -34,7 +36,7 @@ from common.tasks import (
 )
 from common.update import Contribution
 from common.weights import Weights, add, digest, norm
-from server.exchange import ask
+from server.exchange import NO_REPLY, ask
 from server.gate import admit
 from server.roster import Roster, reasons
 from server.selection import select_sites
@@ -81,6 +83,7 @@ class RoundEngine:
         Raises:
             QuorumNotReached: Fewer usable contributions than ``min_sites``.
             NothingLearned: The strategy got too few, or the contributions changed nothing.
+            ModelDiverged: The new weights are not finite.
         """
         federation = self._study.federation
         self._roster.refresh(self._grid, self._study, min(federation.deadline_s, DESCRIBE_S))
@@ -101,7 +104,10 @@ class RoundEngine:
         delta = self._strategy.combine(round_number, contributions)
         if norm(delta) == 0:
             raise NothingLearned(f"round {round_number}: the contributions change nothing")
-        return TrainedRound(add(base, delta), contributions, missing)
+        weights = add(base, delta)
+        if not math.isfinite(norm(weights)):
+            raise ModelDiverged(f"round {round_number}: the combined weights are not finite")
+        return TrainedRound(weights, contributions, missing)
 
     def evaluate(self, round_number: int, weights: Weights) -> dict[str, Evaluation]:
         """Counts of every site that has test cases and answers, by name in order."""
@@ -139,7 +145,7 @@ class RoundEngine:
             site = names[reply.node_id]
             if reply.refusal is not None or reply.content is None:
                 missing[site] = str(reply.refusal)
-                if self._strict and reply.refusal is not None:
+                if self._strict and reply.refusal is not None and reply.refusal.code != NO_REPLY:
                     raise SiteRefused(f"{site}: {reply.refusal}", hint=reply.refusal.hint)
                 continue
             try:

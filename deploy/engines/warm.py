@@ -11,6 +11,8 @@ from client.app import app as client_app
 from client.site import Site
 
 torch.set_num_threads(1)
+# The first optimiser of a process makes torch import its compiler, two seconds of work: here, once.
+torch.optim.SGD([torch.zeros(1)], lr=1.0)
 # What a site logs of a refusal is for its own administrator; a simulation shows the error itself.
 logging.getLogger("consilium").addHandler(logging.NullHandler())
 

@@ -11,6 +11,7 @@ unseeded generator and wait for ever for nodes).
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -46,7 +47,7 @@ class FlowerStrategy:
         """See :class:`server.strategies.protocol.Strategy`."""
         messages = [_message(contribution) for contribution in contributions]
         self._centre(contributions[0].delta)
-        with _quiet():
+        with _quiet(), _quick_collections():
             arrays, _ = self._rule.aggregate_train(round_number, messages)
         if arrays is None:
             raise NothingLearned(
@@ -106,6 +107,16 @@ def _message(contribution: Contribution) -> Message:
 
 def _record(weights: Weights) -> ArrayRecord:
     return ArrayRecord({name: Array(np.asarray(a, dtype=np.float64)) for name, a in weights.items()})
+
+
+@contextmanager
+def _quick_collections() -> Iterator[None]:
+    """Flower's Bulyan and QFedAvg collect garbage once an array: let there be little to look through."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 @contextmanager
