@@ -21,7 +21,7 @@ demo: $(VENV)/.runtime
 check: lint types contract unit tests
 
 check-all: lint types contract unit
-	$(PYTEST) tests/integration tests/e2e tests/faults
+	$(PYTEST) --ignore tests/unit --ignore tests/property tests
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
@@ -37,7 +37,7 @@ unit: $(VENV)/.dev
 	$(PYTEST) -n 2 tests/unit tests/property
 
 tests: $(VENV)/.dev
-	$(PYTEST) -m "not slow" tests/integration tests/e2e tests/faults
+	$(PYTEST) -m "not slow" --ignore tests/unit --ignore tests/property tests
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
