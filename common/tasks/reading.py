@@ -1,32 +1,28 @@
-"""What coordinator and sites say to each other, as typed values and as Flower records.
+"""Flower records as values, read as if from a stranger.
 
-    query      Describe   -> SiteDescription
-    train      TrainTask  -> Contribution
-    evaluate   EvaluateTask -> Evaluation
-
-Any of the three may be answered with a Refusal instead. Reading is strict: a record that lacks a field
-or has one of another type is a TaskInvalid, never a KeyError.
+A record that lacks a field, or has one of another type or range, is a TaskInvalid and never anything else.
 """
 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import fields
 from tokenize import TokenError
 from typing import Any, TypeVar
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
+from flwr.app import Array, RecordDict
 from numpy.typing import NDArray
 
-from common import __version__
 from common.errors import Refusal, TaskInvalid
 from common.metrics import EvaluationSums
+from common.tasks.values import Describe, EvaluateTask, Evaluation, SiteDescription, TrainTask
+from common.tasks.writing import ABOUT, ARRAYS, COUNTS, REFUSAL
 from common.update import Contribution
-from common.weights import Weights
 
-ABOUT, ARRAYS, REFUSAL = "about", "arrays", "refusal"
+Task = TypeVar("Task", Describe, TrainTask, EvaluateTask, SiteDescription)
 MOST_CASES = 2**40  # far more than there are, and small enough to be summed
 # What numpy's reader raises on bytes that are no array: its header is parsed as Python source.
 _UNREADABLE = (
@@ -39,96 +35,9 @@ _UNREADABLE = (
     RecursionError,
     SyntaxError,
     TokenError,
+    UserWarning,
 )
-_ARRAY_FIELDS = ("confusion", "calibration", "histogram", "scores", "labels")
-
-
-@dataclass(frozen=True, slots=True)
-class Describe:
-    """Asks a site who it is and what it would bring to the study."""
-
-    study: str
-
-
-@dataclass(frozen=True, slots=True)
-class TrainTask:
-    """Asks a site to train the base model on its own cases.
-
-    Attributes:
-        study: Canonical text of the study.
-        seed: The study's seed; the site derives its own from it, the round and its name.
-        round: Absolute number of the round, from 1.
-        base_digest: Digest that the weights sent along must have.
-        proximal_mu: Weight of FedProx's client term; 0 for none.
-        class_weights: Weight of each class in the loss; empty for equal ones.
-        base_loss: Also measure the base model's loss on the training cases.
-    """
-
-    study: str
-    seed: int
-    round: int
-    base_digest: str
-    proximal_mu: float = 0.0
-    class_weights: tuple[float, ...] = ()
-    base_loss: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class EvaluateTask:
-    """Asks a site to count how the model does on its test cases."""
-
-    study: str
-    round: int
-    base_digest: str
-
-
-@dataclass(frozen=True, slots=True)
-class SiteDescription:
-    """What a site says of itself before round 1: counts only.
-
-    ``train_labels`` and ``test_labels`` count cases in the order of the study's classes.
-    """
-
-    site: str
-    version: str
-    device: str
-    train_cases: int
-    train_patients: int
-    test_cases: int
-    test_patients: int
-    train_labels: tuple[int, ...]
-    test_labels: tuple[int, ...]
-
-    def notes(self, classes: tuple[str, ...]) -> list[str]:
-        """What a reader of results should know of this site."""
-        found = []
-        for what, counts in (("training", self.train_labels), ("test", self.test_labels)):
-            present = [name for name, count in zip(classes, counts, strict=True) if count]
-            if len(present) == 1:
-                found.append(f"all {what} cases have one class: {present[0]}")
-        if not self.test_cases:
-            found.append("no test cases")
-        if self.version != __version__:
-            found.append(f"runs Consilium {self.version}, the coordinator {__version__}")
-        return found
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Evaluation:
-    """A site's counts for one model."""
-
-    site: str
-    round: int
-    base_digest: str
-    sums: EvaluationSums
-
-
-Task = TypeVar("Task", Describe, TrainTask, EvaluateTask, SiteDescription)
-
-
-def weights_record(weights: Weights) -> ArrayRecord:
-    """Weights as Flower moves them. Made once a round and shared by all messages."""
-    return ArrayRecord({name: Array(np.asarray(array)) for name, array in weights.items()})
+_SCALARS: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (float, int), "bool": (bool,)}
 
 
 def weights_of(content: RecordDict) -> dict[str, NDArray[Any]]:
@@ -140,7 +49,9 @@ def weights_of(content: RecordDict) -> dict[str, NDArray[Any]]:
     record = content.array_records.get(ARRAYS)
     if record is None:
         raise TaskInvalid(f"no array record {ARRAYS!r}")
-    return {name: _decoded(name, array) for name, array in record.items()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # numpy warns of headers that it has to guess at
+        return {name: _decoded(name, array) for name, array in record.items()}
 
 
 def _decoded(name: str, array: Array) -> NDArray[Any]:
@@ -153,14 +64,6 @@ def _decoded(name: str, array: Array) -> NDArray[Any]:
     if decoded.dtype.kind not in "fiub":
         raise TaskInvalid(f"array {name!r} of {decoded.dtype} holds no numbers")
     return decoded
-
-
-def task_content(task: Describe | TrainTask | EvaluateTask, weights: ArrayRecord | None = None) -> RecordDict:
-    """A task as records."""
-    content = RecordDict({ABOUT: _config(asdict(task))})
-    if weights is not None:
-        content[ARRAYS] = weights
-    return content
 
 
 def read_about(content: RecordDict, kind: type[Task]) -> Task:
@@ -188,17 +91,6 @@ def read_description(content: RecordDict, classes: int) -> SiteDescription:
     return site
 
 
-def description_content(description: SiteDescription) -> RecordDict:
-    """A description as records."""
-    return RecordDict({ABOUT: _config(asdict(description))})
-
-
-def contribution_content(contribution: Contribution) -> RecordDict:
-    """A contribution as records."""
-    about = {f.name: getattr(contribution, f.name) for f in fields(Contribution) if f.name != "delta"}
-    return RecordDict({ABOUT: _config(about), ARRAYS: weights_record(contribution.delta)})
-
-
 def read_contribution(content: RecordDict) -> Contribution:
     """The contribution in a reply.
 
@@ -206,14 +98,6 @@ def read_contribution(content: RecordDict) -> Contribution:
         TaskInvalid: It is none.
     """
     return Contribution(delta=weights_of(content), **_typed(_about(content), Contribution, skip=("delta",)))
-
-
-def evaluation_content(evaluation: Evaluation) -> RecordDict:
-    """Evaluation sums as records."""
-    sums = evaluation.sums
-    about = {"site": evaluation.site, "round": evaluation.round, "base_digest": evaluation.base_digest}
-    arrays = {name: getattr(sums, name) for name in _ARRAY_FIELDS}
-    return RecordDict({ABOUT: _config({**about, "loss": sums.loss}), ARRAYS: weights_record(arrays)})
 
 
 def read_evaluation(content: RecordDict, classes: int) -> Evaluation:
@@ -225,7 +109,7 @@ def read_evaluation(content: RecordDict, classes: int) -> Evaluation:
     about, arrays = _about(content), weights_of(content)
     head = _typed(about, Evaluation, skip=("sums",))
     loss = about.get("loss")
-    if set(arrays) != set(_ARRAY_FIELDS) or not isinstance(loss, float) or not 0 <= loss < math.inf:
+    if set(arrays) != set(COUNTS) or not isinstance(loss, float) or not 0 <= loss < math.inf:
         raise TaskInvalid("evaluation without its counts")
     sums = EvaluationSums(loss=loss, **arrays)
     _check_counts(sums, classes)
@@ -253,17 +137,6 @@ def _check_scores(sums: EvaluationSums, classes: int) -> None:
         raise TaskInvalid("evaluation scores are no probabilities, or labels no classes")
 
 
-def refusal_content(refusal: Refusal, site: str) -> RecordDict:
-    """A refusal as records, with the name of the site that refuses (empty if it does not know itself)."""
-    return RecordDict({REFUSAL: ConfigRecord({**asdict(refusal), "site": site})})
-
-
-def refusing_site(content: RecordDict) -> str:
-    """Name of the site that a refusal comes from, by its own word; empty if it does not say."""
-    record = content.config_records.get(REFUSAL)
-    return "" if record is None else str(record.get("site", ""))[:100]
-
-
 def read_refusal(content: RecordDict) -> Refusal | None:
     """The refusal in a reply, or None if it is an answer."""
     record = content.config_records.get(REFUSAL)
@@ -272,21 +145,17 @@ def read_refusal(content: RecordDict) -> Refusal | None:
     return Refusal(*(str(record.get(field.name, ""))[:500] for field in fields(Refusal)))
 
 
+def refusing_site(content: RecordDict) -> str:
+    """Name of the site that a refusal comes from, by its own word; empty if it does not say."""
+    record = content.config_records.get(REFUSAL)
+    return "" if record is None else str(record.get("site", ""))[:100]
+
+
 def _about(content: RecordDict) -> Mapping[str, Any]:
     record = content.config_records.get(ABOUT)
     if record is None:
         raise TaskInvalid(f"no config record {ABOUT!r}")
     return record
-
-
-def _config(values: Mapping[str, Any]) -> ConfigRecord:
-    """Flower has lists for tuples and no null: an unset field is left away."""
-    return ConfigRecord(
-        {key: list(v) if isinstance(v, tuple) else v for key, v in values.items() if v is not None}
-    )
-
-
-_SCALARS: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (float, int), "bool": (bool,)}
 
 
 def _fits(value: Any, kind: str) -> bool:
