@@ -7,6 +7,7 @@ carries code, public text and hint, and nothing else of the error leaves this pr
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -119,7 +120,8 @@ def answer(message: Message, context: Context, action: Action) -> Message:
         log.warning("%s: %s", error.code, error.private)
         content = refusal_content(error.refusal(), name)
     except Exception as defect:  # noqa: BLE001  the process edge: Flower would send the text on
-        log.warning("internal: %s", type(defect).__name__)
+        place = traceback.extract_tb(defect.__traceback__)[-1]  # its text may quote data
+        log.warning("internal: %s at %s:%s", type(defect).__name__, place.filename, place.lineno)
         content = refusal_content(ConsiliumError().refusal(), name)
     return Message(content, reply_to=message)
 

@@ -1,6 +1,6 @@
 """A site's cases: checked against what the study asks for, decoded once, held as tensors.
 
-Nothing here leaves the site but the counts of :class:`CaseCounts`.
+Nothing here leaves the site but counts: of cases, of patients, and of the cases of each class.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def _picture(folder: Path, row: Row) -> Picture:
     file, array, index = array_row.groups()
     if not index.isdecimal():
         raise ImageUnreadable(f"{folder / file}: a row of an array is named like #train_images/17")
-    return read_array_row(folder / file, array or "", int(index))
+    return read_array_row(folder / file, array, int(index))
 
 
 def _label(row: Row, study: Study) -> int:

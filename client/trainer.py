@@ -1,6 +1,7 @@
 """Local training: some epochs over a site's own cases, starting from the shared model.
 
-Everything random is drawn from the seed handed in, so the same task gives the same update.
+Everything random is drawn from the seed handed in, so the same task gives the same update on a CPU (a GPU
+may add in another order).
 """
 
 from __future__ import annotations
@@ -67,8 +68,8 @@ def train(model: SequenceClassifier, cases: SequenceBatch, plan: LocalPlan) -> f
         optimizer.step()
         losses.append(loss.detach())
     loss = float(torch.stack(losses).mean())
-    if not math.isfinite(loss):
-        raise ModelDiverged(f"mean training loss {loss}")
+    if not math.isfinite(loss) or not all(p.isfinite().all() for p in model.parameters()):
+        raise ModelDiverged(f"mean training loss {loss}, or weights that are not finite")
     return loss
 
 
@@ -83,7 +84,7 @@ def predict(model: SequenceClassifier, cases: SequenceBatch) -> torch.Tensor:
     if not len(cases):
         return torch.zeros(0, model.head.out_features)
     chunks = torch.split(torch.arange(len(cases)), EVALUATION_BATCH)
-    batches = [cases.take(index) for index in chunks]
+    batches = map(cases.take, chunks)
     logits = [model(batch.steps, batch.lengths) for batch in batches]
     probability = torch.cat(logits).softmax(dim=1).cpu()
     if not probability.isfinite().all():

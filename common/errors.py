@@ -198,13 +198,13 @@ class SiteRefused(RunError):  # noqa: D101
 class QuorumNotReached(RunError):  # noqa: D101
     code = "quorum-not-reached"
     public = "Fewer sites answered than the study asks for."
-    hint = "See which sites are missing and why in run.json; lower min_sites or raise deadline_s."
+    hint = "Mend what keeps the sites above away, or lower min_sites or raise deadline_s in [federation]."
 
 
 class NothingLearned(RunError):  # noqa: D101
     code = "nothing-learned"
     public = "A round ended without a usable change of the model."
-    hint = "See rounds[].missing in run.json; a robust strategy may need more sites than answered."
+    hint = "A robust strategy may need more sites than answered; a learning rate may be too small."
 
 
 class UpdateRefused(RunError):  # noqa: D101

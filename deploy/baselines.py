@@ -6,8 +6,12 @@ rounds of as many local epochs, with a fresh optimiser in each.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import multiprocessing
+import signal
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,6 +23,7 @@ from client.devices import choose_device
 from client.site import Site
 from client.trainer import LocalPlan, predict, train
 from common.balance import balanced_weights
+from common.errors import EngineFailed, ModelDiverged
 from common.metrics import EvaluationSums
 from common.models import build_model, initial_weights, load_state
 from common.seeds import derive_seed
@@ -26,6 +31,8 @@ from common.sequences import SequenceBatch
 from common.study import Study, from_canonical, to_canonical
 from deploy.engines.inprocess import fork_server
 from server.record import pooled_and_sites
+
+_cases = CaseCache()  # of a worker process: its jobs test on the same pictures
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,24 +67,52 @@ def train_baselines(
     alone = {site.name: make(site.name, train_on=(site,)) for _, site in by_size}
     jobs = [make("", train_on=tuple(sites)), *alone.values()]
     found: dict[Job, dict[str, Any] | None] = {}
-    with ProcessPoolExecutor(mp_context=fork_server()) as pool:
+    with _workers() as pool:
         futures: dict[Future[dict[str, EvaluationSums]], Job] = {
             pool.submit(run_job, job): job for job in jobs
         }
         for done in as_completed(futures):
-            metrics = pooled_and_sites(done.result(), study.study.classes)
+            metrics = pooled_and_sites(_counts(done), study.study.classes)
             found[futures[done]] = metrics and {**metrics["pooled"], "sites": metrics["sites"]}
             step(f"training the baselines: {len(found)} of {len(jobs)}")
     local = {site.name: found[alone[site.name]] for site in sites}
     return {"pooled": found[jobs[0]], "local": {site: m for site, m in local.items() if m}}
 
 
+def _counts(done: Future[dict[str, EvaluationSums]]) -> dict[str, EvaluationSums]:
+    """What a baseline counted; nothing if its training ran away, which says enough about it."""
+    try:
+        return done.result()
+    except ModelDiverged:
+        return {}
+    except BrokenProcessPool:
+        raise EngineFailed("a baseline's process died, perhaps for want of memory") from None
+
+
+@contextmanager
+def _workers() -> Iterator[ProcessPoolExecutor]:
+    """Processes that are gone when the block is left, however it is left."""
+    with ProcessPoolExecutor(mp_context=fork_server(), initializer=_leave_ctrl_c_to_parent) as pool:
+        try:
+            yield pool
+        except BaseException:
+            # Left by an exception, an executor would first finish every job that is queued.
+            pool.shutdown(wait=False, cancel_futures=True)
+            for worker in multiprocessing.active_children():
+                worker.terminate()
+            raise
+
+
+def _leave_ctrl_c_to_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def run_job(job: Job) -> dict[str, EvaluationSums]:
     """Train one baseline and count how it does at every site that has test cases."""
     torch.set_num_threads(1)
-    study, cache = from_canonical(job.study), CaseCache()
+    study = from_canonical(job.study)
     device = choose_device(job.train_on[0].device)
-    cases = SequenceBatch.concatenate([cache.get(s.source, "train", study, device) for s in job.train_on])
+    cases = SequenceBatch.concatenate([_cases.get(s.source, "train", study, device) for s in job.train_on])
     weights: tuple[float, ...] = ()
     if study.training.class_weights == "balanced":
         counts = torch.bincount(cases.labels.cpu(), minlength=len(study.study.classes))
@@ -91,7 +126,7 @@ def run_job(job: Job) -> dict[str, EvaluationSums]:
         train(model, cases, LocalPlan(study.training, number / rounds, seed, class_weights=weights))
     counted = {}
     for site in job.test_on:
-        test = cache.get(site.source, "test", study, device)
+        test = _cases.get(site.source, "test", study, device)
         if len(test):
             scores = predict(model, test).numpy()
             counted[site.name] = EvaluationSums.count(scores, test.labels.cpu().numpy(), keep_scores=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,10 @@ from deploy.federation import FederationData, resolve
 from deploy.phantom import write_hospitals
 from server.record import RUN_FILE, described, read_run, write_run
 from server.report import render
-from server.study_run import RunPlan
+from server.study_run import CHECKPOINTS, MODEL_FILE, STUDY_FILE, RunPlan
 
 REPORT_FILE, LOGS = "report.html", "logs"
+RUN_FILES = {RUN_FILE, STUDY_FILE, MODEL_FILE, CHECKPOINTS, REPORT_FILE, LOGS}
 PHANTOM_SITES = 4
 Step = Callable[[str], None]
 
@@ -47,7 +48,6 @@ class Request:
     baselines: bool = False
     overwrite: bool = False
     port: int = 0
-    overrides: dict[str, tuple[Any, str]] = field(default_factory=dict)
 
 
 def launch(request: Request, step: Step = lambda _: None) -> dict[str, Any]:
@@ -61,9 +61,7 @@ def launch(request: Request, step: Step = lambda _: None) -> dict[str, Any]:
         ConsiliumError: The study, the data or this machine cannot serve; or the run failed, and
             run.json in the output folder says why.
     """
-    overrides = dict(request.overrides)
-    if request.rounds is not None:
-        overrides["federation.rounds"] = (request.rounds, "--rounds")
+    overrides = {} if request.rounds is None else {"federation.rounds": (request.rounds, "--rounds")}
     study = load_study(request.study, overrides)
     choose_device(request.device)
     _check_out(request)
@@ -95,7 +93,7 @@ def _run(
         _run_engine(engine, plan, sites, data)
         if request.baselines:
             step("training the baselines")
-            _add_baselines(request, study, data, scratch, step)
+            _add_baselines(request, study, sites, data.loads, step)
     except BaseException as error:
         _settle(request.out, error)
         raise
@@ -119,9 +117,8 @@ def _data(request: Request, study: Study, scratch: Path) -> FederationData:
     return resolve(study, manifest, where=request.where)
 
 
-def _add_baselines(request: Request, study: Study, data: FederationData, scratch: Path, step: Step) -> None:
-    sites = data.materialise(scratch, request.device)
-    found = train_baselines(study, sites, data.loads, request.seed, step)
+def _add_baselines(request: Request, study: Study, sites: list[Site], loads: list[int], step: Step) -> None:
+    found = train_baselines(study, sites, loads, request.seed, step)
     run = read_run(request.out) or {}
     write_run(request.out, {**run, "baselines": found})
 
@@ -131,10 +128,12 @@ def _settle(out: Path, error: BaseException) -> None:
     run = read_run(out)
     if (run is None or not run["rounds"]) and not (out / LOGS).exists():
         shutil.rmtree(out, ignore_errors=True)
+    elif run is not None and isinstance(error, KeyboardInterrupt):
+        # A coordinator in another process was ended too, and may have taken that for a failure.
+        write_run(out, {**run, "status": "interrupted", "error": None})
     elif run is not None and run["status"] == "running":
-        told = error if isinstance(error, ConsiliumError) else None
-        status = "failed" if told else "interrupted"
-        write_run(out, {**run, "status": status, "error": told and described(told)})
+        told = error if isinstance(error, ConsiliumError) else ConsiliumError()
+        write_run(out, {**run, "status": "failed", "error": described(told)})
 
 
 def _report(out: Path) -> None:
@@ -142,7 +141,7 @@ def _report(out: Path) -> None:
     if run is None:
         return
     run = {**run, "files": {**run["files"], "report": REPORT_FILE}}
-    study = out / "study.toml"
+    study = out / STUDY_FILE
     write_atomically(out / REPORT_FILE, render(run, study.read_text(encoding="utf-8")))
     write_run(out, run)
 
@@ -161,6 +160,9 @@ def _check_out(request: Request) -> None:
         )
     if not request.overwrite:
         raise OutputExists(f"{out} holds an earlier run")
+    strange = sorted(entry.name for entry in out.iterdir() if entry.name not in RUN_FILES)
+    if strange:
+        raise OutputExists(f"{out} also holds {', '.join(strange[:5])}", hint="Choose another --out.")
 
 
 def _clear_out(out: Path) -> None:

@@ -129,7 +129,7 @@ def read_run(folder: Path) -> dict[str, Any] | None:
 
 def write_run(folder: Path, document: Mapping[str, Any]) -> None:
     """Write run.json atomically."""
-    write_atomically(folder / RUN_FILE, json.dumps(document, indent=1) + "\n")
+    write_atomically(folder / RUN_FILE, json.dumps(document, indent=1, allow_nan=False) + "\n")
 
 
 def pooled_and_sites(

@@ -151,7 +151,7 @@ class RoundEngine:
             try:
                 given[site] = read(reply.content, site)
             except ConsiliumError as error:
-                missing[site] = f"{error.code}: {error.private}"
+                missing[site] = f"{error.code}: {error.private}"[:500]
         return given, missing
 
     def _train_task(self, round_number: int, base_digest: str) -> TrainTask:

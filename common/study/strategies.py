@@ -5,7 +5,7 @@ What the options do to the updates stands in ``server/strategies``; sources are 
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -129,17 +129,6 @@ StrategyChoice = Annotated[
     Field(discriminator="name"),
 ]
 
-STRATEGY_NAMES = (
-    "fedavg",
-    "fedavgm",
-    "fedprox",
-    "fedadagrad",
-    "fedadam",
-    "fedyogi",
-    "fedmedian",
-    "fedtrimmedavg",
-    "krum",
-    "multikrum",
-    "bulyan",
-    "qfedavg",
+STRATEGY_NAMES: tuple[str, ...] = tuple(
+    kind.model_fields["name"].default for kind in get_args(get_args(StrategyChoice)[0])
 )

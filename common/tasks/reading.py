@@ -23,6 +23,8 @@ from common.tasks.writing import ABOUT, ARRAYS, COUNTS, REFUSAL
 from common.update import Contribution
 
 Task = TypeVar("Task", Describe, TrainTask, EvaluateTask, SiteDescription)
+MOST_CHARACTERS = 100
+MOST_LOSS = 28.0  # nats of a case: probabilities are clipped at 1e-12
 MOST_CASES = 2**40  # far more than there are, and small enough to be summed
 # What numpy's reader raises on bytes that are no array: its header is parsed as Python source.
 _UNREADABLE = (
@@ -61,7 +63,7 @@ def _decoded(name: str, array: Array) -> NDArray[Any]:
         decoded = array.numpy()
     except _UNREADABLE as error:
         raise TaskInvalid(f"unreadable array {name!r}: {error}") from None
-    if decoded.dtype.kind not in "fiub":
+    if decoded.dtype.kind not in "fiub" or not decoded.dtype.isnative:
         raise TaskInvalid(f"array {name!r} of {decoded.dtype} holds no numbers")
     return decoded
 
@@ -82,6 +84,9 @@ def read_description(content: RecordDict, classes: int) -> SiteDescription:
         TaskInvalid: It is none.
     """
     site = read_about(content, SiteDescription)
+    for text in (site.site, site.version, site.device):
+        if not 0 < len(text) <= MOST_CHARACTERS or not text.isprintable():
+            raise TaskInvalid("a name, version or device that is none")
     for cases, patients, labels in (
         (site.train_cases, site.train_patients, site.train_labels),
         (site.test_cases, site.test_patients, site.test_labels),
@@ -113,6 +118,8 @@ def read_evaluation(content: RecordDict, classes: int) -> Evaluation:
         raise TaskInvalid("evaluation without its counts")
     sums = EvaluationSums(loss=loss, **arrays)
     _check_counts(sums, classes)
+    if loss > MOST_LOSS * sums.n:
+        raise TaskInvalid("evaluation loss that its cases cannot have")
     _check_scores(sums, classes)
     return Evaluation(sums=sums, **head)
 

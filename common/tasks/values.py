@@ -49,7 +49,7 @@ class EvaluateTask:
 
 @dataclass(frozen=True, slots=True)
 class SiteDescription:
-    """What a site says of itself before round 1: counts only.
+    """What a site says of itself before round 1: counts, its device and its version.
 
     ``train_labels`` and ``test_labels`` count cases in the order of the study's classes.
     """

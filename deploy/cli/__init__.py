@@ -15,7 +15,8 @@ def main() -> None:
     from deploy.cli.screen import ending
     from deploy.installation import check_one_place
 
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
     with ending("--json" in sys.argv):
         check_one_place()
         from deploy.cli.app import app
@@ -24,5 +25,5 @@ def main() -> None:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """A service manager's SIGTERM ends a run as Ctrl-C does: torn down, and written down."""
+    """A service manager's SIGTERM and a closed terminal end a run as Ctrl-C does: torn down, written down."""
     raise KeyboardInterrupt

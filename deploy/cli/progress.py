@@ -23,6 +23,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from server.record import read_run
 
@@ -41,10 +42,10 @@ def progress(out: Path, *, quiet: bool) -> Iterator[Step]:
     if quiet:
         yield lambda text: None
         return
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True, highlight=False, markup=False)
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -124,21 +125,21 @@ _MOST_SITES = 20
 
 def show_summary(run: Mapping[str, Any], out: Path) -> None:
     """The final figures and where everything is, on stdout."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     sites = run["final"]["sites"]
     title = f"{run['study']['study']['name']} after {len(run['rounds'])} rounds, on test cases"
-    table = Table(title=title, box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table = Table(title=Text(title), box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("", no_wrap=True)
     for _, heading in _COLUMNS:
         table.add_column(heading, justify="right")
     for name, metrics in list(sites.items())[:_MOST_SITES]:
-        table.add_row(name, *_cells(metrics))
+        table.add_row(Text(name), *_cells(metrics))
     if len(sites) > _MOST_SITES:
         table.add_row(f"and {len(sites) - _MOST_SITES} more sites")
     table.add_section()
     table.add_row("all sites", *_cells(run["final"]["pooled"] or {}), style="bold")
     for name, metrics in _baseline_rows(run["baselines"]):
-        table.add_row(name, *_cells(metrics), style="dim")
+        table.add_row(Text(name), *_cells(metrics), style="dim")
     console.print(table)
     devices = sorted({site["device"] for site in run["sites"].values()})
     console.print(f"trained on {', '.join(devices)} in {run['duration_s']:.1f} s")
@@ -151,7 +152,7 @@ def show_summary(run: Mapping[str, Any], out: Path) -> None:
 
 def _baseline_rows(baselines: Mapping[str, Any] | None) -> Iterator[tuple[str, Mapping[str, Any]]]:
     if baselines:
-        yield "all data pooled", baselines["pooled"]
+        yield "all data pooled", baselines["pooled"] or {}
         yield from (
             (f"{site} alone", metrics) for site, metrics in list(baselines["local"].items())[:_MOST_SITES]
         )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from deploy.cli import options
-from deploy.cli.screen import print_json
+from deploy.cli.screen import interruptible, print_json
 
 SIMULATE_EXAMPLE = (
     "Example: consilium simulate examples/chest-xray.toml --data manifest.csv --where dataset=cxr "
@@ -38,7 +37,20 @@ def simulate(
 
     if engine is options.SimulationEngine.inprocess:
         warm_up()
-    _launch(study, out, data, where, sites, rounds, seed, device, engine, baselines, overwrite, as_json)
+    _launch(
+        as_json,
+        study=study,
+        out=out,
+        data=data,
+        where=_conditions(where),
+        sites=sites,
+        rounds=rounds,
+        seed=seed,
+        device=device,
+        engine=str(engine),
+        baselines=baselines,
+        overwrite=overwrite,
+    )
 
 
 def local(
@@ -59,32 +71,12 @@ def local(
     as_json: options.Json = False,
 ) -> None:
     """Run a study as real processes on this machine, one for each hospital and one for the coordinator."""
-    _launch(study, out, data, where, sites, rounds, seed, device, engine, baselines, overwrite, as_json, port)
-
-
-def _launch(
-    study: Path,
-    out: Path,
-    data: Path | None,
-    where: list[str] | None,
-    sites: int | None,
-    rounds: int | None,
-    seed: int,
-    device: str,
-    engine: str,
-    baselines: bool,
-    overwrite: bool,
-    as_json: bool,
-    port: int = 0,
-) -> None:
-    from deploy.cli.progress import progress, show_summary
-    from deploy.launch import Request, launch
-
-    request = Request(
+    _launch(
+        as_json,
         study=study,
         out=out,
         data=data,
-        where=tuple(_condition(text) for text in where or ()),
+        where=_conditions(where),
         sites=sites,
         rounds=rounds,
         seed=seed,
@@ -94,12 +86,25 @@ def _launch(
         overwrite=overwrite,
         port=port,
     )
-    with progress(out, quiet=as_json) as step:
+
+
+def _launch(as_json: bool, **asked: Any) -> None:
+    """Run what was asked, in the words of :class:`deploy.launch.Request`, and show it."""
+    from deploy.cli.progress import progress, show_summary
+    from deploy.launch import Request, launch
+
+    request = Request(**asked)
+    with interruptible(), progress(request.out, quiet=as_json) as step:
         run = launch(request, step)
     if as_json:
-        print_json({"out": str(out), "report": str(out / "report.html"), **_essence(run)})
+        out = request.out
+        print_json({"out": str(out), "report": str(out / run["files"]["report"]), **_essence(run)})
     else:
-        show_summary(run, out)
+        show_summary(run, request.out)
+
+
+def _conditions(texts: list[str] | None) -> tuple[tuple[str, str], ...]:
+    return tuple(_condition(text) for text in texts or ())
 
 
 def _condition(text: str) -> tuple[str, str]:
@@ -109,7 +114,7 @@ def _condition(text: str) -> tuple[str, str]:
     return column, value
 
 
-def _essence(run: dict[str, object]) -> dict[str, object]:
+def _essence(run: dict[str, Any]) -> dict[str, Any]:
     return {
         key: run[key]
         for key in ("status", "engine", "seed", "duration_s", "sites", "final", "baselines", "files")

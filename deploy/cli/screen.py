@@ -27,9 +27,6 @@ def ending(as_json: bool) -> Iterator[None]:
     except ConsiliumError as error:
         show_error(error, as_json)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("\nInterrupted; every process of the run has ended.", file=sys.stderr)  # noqa: T201
-        sys.exit(INTERRUPTED)
     except BrokenPipeError:  # `consilium ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
@@ -40,6 +37,16 @@ def ending(as_json: bool) -> Iterator[None]:
     except Exception as defect:  # noqa: BLE001  the process edge
         show_error(_unknown(defect), as_json)
         sys.exit(1)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Say so when Ctrl-C or SIGTERM ended a run; typer would end without a word."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("interrupted; every process of the run has ended", file=sys.stderr)  # noqa: T201
+        sys.exit(INTERRUPTED)
 
 
 def unwritable_or_none(error: OSError) -> ConsiliumError | None:

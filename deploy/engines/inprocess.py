@@ -22,6 +22,7 @@ from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
 from client.site import Site
+from common.errors import EngineFailed
 from common.flower import adopt_identity, empty_run, error_reply, with_message_id
 from deploy.engines.worker import PRELOAD, serve
 from server.study_run import RunPlan, run_study
@@ -38,6 +39,7 @@ class _Worker:
     process: ForkServerProcess
     connection: Connection
     waiting: dict[str, Message] = field(default_factory=dict)
+    answered: bool = False
 
 
 class InProcessGrid(Grid):
@@ -157,6 +159,7 @@ class InProcessGrid(Grid):
             try:
                 while worker.connection.poll():
                     reply = worker.connection.recv()
+                    worker.answered = True
                     worker.waiting.pop(reply.metadata.reply_to_message_id)
                     self._replies[reply.metadata.reply_to_message_id] = reply
             except (EOFError, OSError):  # also in the middle of a reply
@@ -168,6 +171,8 @@ class InProcessGrid(Grid):
             self._replies[message_id] = error_reply(message, WORKER_DIED, "worker process died")
         worker.connection.close()
         worker.process.join()
+        if not worker.answered and not worker.waiting:
+            raise EngineFailed(f"a worker process ended as it started (status {worker.process.exitcode})")
         index = self._workers.index(worker)
         self._workers[index] = self._start(index)
 

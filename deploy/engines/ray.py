@@ -1,4 +1,4 @@
-"""Simulation on Flower's own runtime (Ray), for federations that outgrow one machine."""
+"""Simulation on Flower's own runtime, Ray."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _gpu_share(sites: Sequence[Site]) -> float:
     import torch
 
     wants_gpu = any(site.device != "cpu" for site in sites) and torch.cuda.is_available()
-    return 1.0 / (os.cpu_count() or 1) if wants_gpu else 0.0
+    return min(1.0, torch.cuda.device_count() / (os.cpu_count() or 1)) if wants_gpu else 0.0
 
 
 @contextmanager

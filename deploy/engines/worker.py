@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from queue import Queue
@@ -35,6 +36,8 @@ def serve(connection: Connection, sites: Mapping[int, Site]) -> None:
     threading.Thread(target=_receive, args=(connection, batches), daemon=True).start()
     while batch := batches.get():
         for message in batch:
+            if time.time() > message.metadata.created_at + message.metadata.ttl:
+                continue  # nobody waits for it any more
             reply = client_app(message, contexts[message.metadata.dst_node_id])
             try:
                 connection.send(reply)
@@ -44,9 +47,10 @@ def serve(connection: Connection, sites: Mapping[int, Site]) -> None:
 
 def _receive(connection: Connection, batches: Queue[list[Message]]) -> None:
     """Take in what arrives at once, also while a reply waits to be read: else both ends could wait."""
-    while True:
-        try:
+    try:
+        while True:
             batches.put(connection.recv())
-        except (EOFError, OSError):
-            batches.put([])
-            return
+    except (EOFError, OSError):
+        return
+    finally:
+        batches.put([])

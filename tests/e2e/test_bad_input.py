@@ -254,3 +254,24 @@ def test_a_defect_shows_its_place_and_not_its_text(desk: Desk, monkeypatch: pyte
     result = desk.simulate()
     shows(result, 1, "internal", "KeyError")
     assert "Mustermann" not in result[2]
+
+
+def test_a_run_with_a_file_of_ones_own_beside_it_is_never_replaced(desk: Desk) -> None:
+    assert desk.simulate("--json")[0] == 0
+    (desk.out / "thesis.docx").write_text("years of work")
+    shows(desk.simulate("--overwrite"), 6, "output-exists", "thesis.docx")
+    assert (desk.out / "thesis.docx").exists()
+
+
+def test_names_are_shown_as_they_are(desk: Desk) -> None:
+    """A terminal library's markup in a site's name is text like any other."""
+    desk.rewrite(lambda lines: [line.replace(",north,", ",north [/x],") for line in lines])
+    status, out, _ = desk.simulate()
+    assert status == 0
+    assert "north [/x]" in out
+
+
+def test_baselines_where_nobody_has_test_cases(desk: Desk) -> None:
+    desk.rewrite(lambda lines: [line for line in lines if ",test," not in line])
+    spoil_study(desk, "[sequence]", "[data]\nmin_test_cases = 0\n[sequence]")
+    assert desk.simulate("--baselines")[0] == 0

@@ -129,6 +129,7 @@ def _interrupt(command: str, how: signal.Signals, manifest: Path, out: Path, wit
         _, err = process.communicate(timeout=30)
     assert process.returncode == 130
     assert b"Traceback" not in err
+    assert b"interrupted; every process of the run has ended" in err
     run = json.loads((out / "run.json").read_text())
     assert run["status"] == "interrupted"
     assert (out / "report.html").exists()
