@@ -105,6 +105,7 @@ def _read(path: Path, where: tuple[Condition, ...], stamp: int) -> Manifest:
         wanted = " and ".join(f"{column}={value}" for column, value in where)
         raise NoSuchSite(f"{path} has no rows" + (f" with {wanted}" if wanted else ""))
     _check_splits(rows)
+    _check_paths(rows, path.name)
     return Manifest.of(path.parent, rows, stamp)
 
 
@@ -125,6 +126,15 @@ def _rows(reader: csv.DictReader[str], name: str, where: tuple[Condition, ...]) 
             reason = f"{empty[0]} is empty" if empty else f"split must be one of {', '.join(SPLITS)}"
             raise ManifestInvalid(f"{name} line {line}: {reason}")
         yield Row(**values, line=line)
+
+
+def _check_paths(rows: tuple[Row, ...], name: str) -> None:
+    """A picture that a site names twice counts twice, and may stand in training and in test."""
+    seen: dict[tuple[str, str], int] = {}
+    for row in rows:
+        first = seen.setdefault((row.site, row.path), row.line)
+        if first != row.line:
+            raise ManifestInvalid(f"{name} lines {first} and {row.line} name the same picture")
 
 
 def _check_splits(rows: tuple[Row, ...]) -> None:

@@ -96,7 +96,7 @@ class StudySyntaxError(StudyError):  # noqa: D101
 class UnknownKey(StudyError):  # noqa: D101
     code = "study-unknown-key"
     public = "The study file holds a key that Consilium does not know."
-    hint = "`consilium study new` prints every key with its meaning."
+    hint = "`consilium study new` prints every key; docs/strategies.md has the options of strategies."
 
 
 class InvalidValue(StudyError):  # noqa: D101
@@ -120,7 +120,9 @@ class ManifestMissing(DataError):  # noqa: D101
 class ManifestInvalid(DataError):  # noqa: D101
     code = "manifest-invalid"
     public = "The manifest is not one that Consilium can read."
-    hint = "It needs the columns path, site, patient_id, split and label; see docs/data.md."
+    hint = (
+        "A CSV in UTF-8 with commas and the columns path, site, patient_id, split, label; see docs/data.md."
+    )
 
 
 class NoSuchSite(DataError):  # noqa: D101
@@ -162,7 +164,9 @@ class TooFewCases(DataError):  # noqa: D101
 class NoTestCases(DataError):  # noqa: D101
     code = "site-without-test-cases"
     public = "A site has no test cases, so nothing could be said about the model there."
-    hint = "Give it rows with split=test, or accept it with [data] min_test_cases = 0."
+    hint = (
+        "Give it test rows, test on another split with [data] test_split, or accept it: min_test_cases = 0."
+    )
 
 
 class ImageMissing(DataError):  # noqa: D101

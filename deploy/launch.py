@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from client.devices import choose_device
 from client.manifest import Condition
 from client.site import Site
-from common.errors import ConsiliumError, OutputExists, SiteRefused
+from common.errors import ConsiliumError, OutputExists, QuorumNotReached, SiteRefused
 from common.files import unwritable, write_atomically
 from common.study import Study, load_study
 from deploy.baselines import train_baselines
@@ -69,8 +70,9 @@ def launch(request: Request, step: Step = lambda _: None) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="consilium-") as scratch:
         step("reading the manifest" if request.data else "making phantom hospitals")
         data = _data(request, study, Path(scratch))
-        _clear_out(request.out)
-        _run(request, study, data, engine, Path(scratch), step)
+        _check_quorum(study, len(data.cases))
+        with _in_place_of_earlier(request.out):
+            _run(request, study, data, engine, Path(scratch), step)
     run = read_run(request.out)
     assert run is not None  # noqa: S101  written by the run that just ended
     return run
@@ -146,6 +148,13 @@ def _report(out: Path) -> None:
     write_run(out, run)
 
 
+def _check_quorum(study: Study, sites: int) -> None:
+    needed = study.federation.min_sites
+    if sites < needed:
+        hint = f"Lower min_sites from {needed}, add sites, or deal the patients of one site with --sites N."
+        raise QuorumNotReached(f"the data have {sites} sites, the study asks for {needed} a round", hint=hint)
+
+
 def _check_out(request: Request) -> None:
     out = request.out
     if not out.exists():
@@ -165,11 +174,20 @@ def _check_out(request: Request) -> None:
         raise OutputExists(f"{out} also holds {', '.join(strange[:5])}", hint="Choose another --out.")
 
 
-def _clear_out(out: Path) -> None:
-    """An empty output folder; what is there is an earlier run that may be replaced."""
+@contextmanager
+def _in_place_of_earlier(out: Path) -> Iterator[None]:
+    """An empty output folder for the block; an earlier run comes back if the block leaves nothing there."""
+    earlier = out.with_name(f".{out.name}.earlier")
     try:
+        shutil.rmtree(earlier, ignore_errors=True)
         if out.exists():
-            shutil.rmtree(out)
+            out.rename(earlier)
         out.mkdir(parents=True)
     except OSError as error:
         raise unwritable(out, error) from None
+    try:
+        yield
+    finally:
+        if earlier.exists() and not out.exists():
+            earlier.rename(out)
+        shutil.rmtree(earlier, ignore_errors=True)

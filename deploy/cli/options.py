@@ -22,7 +22,9 @@ DataFile = Annotated[
 Where = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="COLUMN=VALUE", help="Use only rows with this value; may be repeated.", show_default=False
+        metavar="COLUMN=VALUE",
+        help="Use only rows with this value; if repeated, all must hold.",
+        show_default=False,
     ),
 ]
 Sites = Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,7 +14,9 @@ EXAMPLE = "Example: consilium phantom --sites 4 --out runs/hospitals"
 
 
 def phantom(
-    out: options.Out,
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder that does not exist yet.", show_default=False)
+    ],
     sites: Annotated[int, typer.Option(min=1, max=1000, help="Number of hospitals.")] = 4,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
     as_json: options.Json = False,

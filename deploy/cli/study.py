@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -67,4 +68,4 @@ def _toml(value: object) -> str:
         return "(not set)"
     if isinstance(value, bool):
         return str(value).lower()
-    return f'"{value}"' if isinstance(value, str) else str(list(value) if isinstance(value, tuple) else value)
+    return f'"{value}"' if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -34,9 +34,11 @@ CASES, LOSS = "num-examples", "train_loss"
 class FlowerStrategy:
     """A strategy of Flower's, fed with deltas."""
 
-    def __init__(self, rule: flower.FedAvg, terms: ClientTerms) -> None:
+    def __init__(self, rule: flower.FedAvg, terms: ClientTerms, needs: int = 1) -> None:
+        """A strategy that runs ``rule`` and has no meaning with fewer than ``needs`` updates."""
         self._rule = rule
         self._terms = terms
+        self._needs = needs
 
     @property
     def terms(self) -> ClientTerms:
@@ -45,6 +47,9 @@ class FlowerStrategy:
 
     def combine(self, round_number: int, contributions: Sequence[Contribution]) -> Weights:
         """See :class:`server.strategies.protocol.Strategy`."""
+        if len(contributions) < self._needs:
+            name = type(self._rule).__name__
+            raise NothingLearned(f"{name} as set needs {self._needs} updates, {len(contributions)} came")
         messages = [_message(contribution) for contribution in contributions]
         self._centre(contributions[0].delta)
         with _quiet(), _quick_collections():
@@ -77,9 +82,17 @@ def build_strategy(choice: StrategyChoice) -> FlowerStrategy:
         case "qfedavg":
             rule = flower.QFedAvg(train_loss_key=LOSS, weighted_by_key=CASES, **options)
             return FlowerStrategy(rule, ClientTerms(base_loss=True))
+        case "krum" | "multikrum" if choice.num_malicious_sites:
+            # Blanchard et al. 2017: with f malicious sites, 2 f + 3 updates are the fewest.
+            return FlowerStrategy(_rule(choice), ClientTerms(), needs=2 * choice.num_malicious_sites + 3)
         case _:
-            renamed = {_FLOWER_OPTION.get(key, key): value for key, value in options.items()}
-            return FlowerStrategy(_RULES[choice.name](weighted_by_key=CASES, **renamed), ClientTerms())
+            return FlowerStrategy(_rule(choice), ClientTerms())
+
+
+def _rule(choice: StrategyChoice) -> flower.FedAvg:
+    options = choice.model_dump(exclude={"name"})
+    renamed = {_FLOWER_OPTION.get(key, key): value for key, value in options.items()}
+    return _RULES[choice.name](weighted_by_key=CASES, **renamed)
 
 
 _RULES: dict[str, Callable[..., flower.FedAvg]] = {

@@ -275,3 +275,22 @@ def test_baselines_where_nobody_has_test_cases(desk: Desk) -> None:
     desk.rewrite(lambda lines: [line for line in lines if ",test," not in line])
     spoil_study(desk, "[sequence]", "[data]\nmin_test_cases = 0\n[sequence]")
     assert desk.simulate("--baselines")[0] == 0
+
+
+def test_a_picture_named_twice(desk: Desk) -> None:
+    desk.rewrite(lambda lines: [*lines, "north-0.png,north,somebody-else,test,0"])
+    shows(desk.simulate(), 4, "manifest-invalid", "lines 2 and 18")
+
+
+def test_an_earlier_run_outlives_one_that_could_not_begin(desk: Desk) -> None:
+    assert desk.simulate("--json")[0] == 0
+    before = (desk.out / "model.safetensors").read_bytes()
+    (desk.folder / "south-3.png").write_bytes(b"")
+    shows(desk.simulate("--overwrite"), 4, "image-unreadable")
+    assert (desk.out / "model.safetensors").read_bytes() == before
+
+
+def test_fewer_sites_than_the_study_asks_for(desk: Desk) -> None:
+    spoil_study(desk, "rounds = 1", "rounds = 1\nmin_sites = 3")
+    shows(desk.simulate(), 5, "quorum-not-reached", "2 sites", "min_sites from 3")
+    assert not desk.out.exists()

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from common.errors import NothingLearned
 from common.flower import free_message
-from common.study import STRATEGY_NAMES, StrategyChoice, Study
+from common.study import STRATEGY_NAMES, StrategyChoice, Study, parse_study
 from common.update import Contribution
 from common.weights import Weights, add
 from server.strategies import ClientTerms, Strategy, build_strategy
@@ -276,3 +276,17 @@ def test_flower_does_not_write_on_the_terminal(
     for name in STRATEGY_NAMES:
         build_strategy(choice(name, make_study)).combine(1, contributions(np.random.default_rng(0), 3))
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("name", ["krum", "multikrum"])
+def test_krum_with_too_few_updates_for_its_malicious_sites_learns_nothing(name: str) -> None:
+    choice = parse_study(
+        {
+            "study": {"name": "x", "labels": {"0": "a", "1": "b"}},
+            "federation": {"strategy": {"name": name, "num_malicious_sites": 1}},
+        }
+    ).federation.strategy
+    delta = {"w": np.ones(3, dtype=np.float32)}
+    four = [Contribution(f"s{n}", 1, "", delta, 1, 0.5) for n in range(4)]
+    with pytest.raises(NothingLearned, match="needs 5 updates, 4 came"):
+        build_strategy(choice).combine(1, four)
