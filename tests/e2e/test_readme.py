@@ -13,7 +13,7 @@ import pytest
 
 from tests.e2e.conftest import ROOT
 
-COMMANDS = re.findall(r"^ *\.venv/bin/(consilium .+)$", (ROOT / "README.md").read_text(), re.MULTILINE)
+COMMANDS = re.findall(r"^ +\.venv/bin/(consilium .+)$", (ROOT / "README.md").read_text(), re.MULTILINE)
 
 
 def test_the_readme_has_commands_for_own_pictures() -> None:
