@@ -8,12 +8,17 @@
     │   ├── ManifestMissing, ManifestInvalid, NoSuchSite, SitesOverruled
     │   ├── LabelUnknown, PatientInTwoSplits
     │   ├── EmptySite, TooFewCases, NoTestCases
-    │   └── ImageMissing, ImageUnreadable, WrongModality
+    │   ├── ImageMissing, ImageUnreadable, WrongModality
+    │   ├── NothingFound, LabelsInvalid, RecordsInvalid, MasksInvalid
+    │   ├── CohortUnknown, CohortDiffers, CohortUnsuitable, CohortHeldBack, CohortEmpty
+    │   ├── CaseCorrupt, CaseTooWide
+    │   └── PacsUnreachable, PacsRefused, PacsIncomplete, PacsQueryTooWide
     ├── RunError                           5   a federation that cannot go on
     │   ├── SiteRefused, QuorumNotReached, NothingLearned
     │   └── UpdateRefused, ModelDiverged, TaskInvalid
     └── MachineError                       6   this computer
         ├── OutputExists, OutputUnwritable, DiskFull, PortTaken
+        ├── HomeMissing, HomeInvalid, HomeBusy, AuditBroken
         ├── DeviceUnavailable, ExtraMissing
         └── MixedInstallation, FlowerMoved, EngineFailed
 
@@ -187,6 +192,98 @@ class WrongModality(DataError):  # noqa: D101
     hint = "Take its row out, or widen [data] modality."
 
 
+class NothingFound(DataError):  # noqa: D101
+    code = "intake-nothing-found"
+    public = "There is no file to take in."
+    hint = "Check the folders or archives given with --dicom, and that you may read them."
+
+
+class LabelsInvalid(DataError):  # noqa: D101
+    code = "labels-invalid"
+    public = "The table of labels cannot be used."
+    hint = (
+        "A CSV in UTF-8 with label and one of patient_id, study_uid, series_uid, sop_uid; see docs/dicom.md."
+    )
+
+
+class RecordsInvalid(DataError):  # noqa: D101
+    code = "records-invalid"
+    public = "The table of records cannot be used."
+    hint = "A CSV in UTF-8: patient, time, variable, value; or one row a case. See docs/data.md."
+
+
+class MasksInvalid(DataError):  # noqa: D101
+    code = "masks-invalid"
+    public = "The masks cannot be used."
+    hint = "DICOM SEG or NIfTI files (.nii, .nii.gz) in the same space as the pictures; see docs/dicom.md."
+
+
+class CohortUnknown(DataError):  # noqa: D101
+    code = "cohort-unknown"
+    public = "This site has no cohort of that name."
+    hint = "`consilium site cohort list` shows the cohorts; --home or CONSILIUM_HOME chooses the site."
+
+
+class CohortDiffers(DataError):  # noqa: D101
+    code = "cohort-differs"
+    public = "A cohort of that name was taken in with other settings."
+    hint = "Use the settings it was begun with, choose another name, or remove it first."
+
+
+class CohortUnsuitable(DataError):  # noqa: D101
+    code = "cohort-unsuitable"
+    public = "A cohort is not what the study asks for."
+    hint = "Take the archive in again with the study's kind of sequence, or choose another cohort."
+
+
+class CohortHeldBack(DataError):  # noqa: D101
+    code = "cohort-held-back"
+    public = "Too much of a cohort is in quarantine for it to be used."
+    hint = "`consilium site cohort show NAME` says why; mend the files, or raise the limit in policy.toml."
+
+
+class CohortEmpty(DataError):  # noqa: D101
+    code = "cohort-empty"
+    public = "A cohort holds no case that can be used."
+    hint = "`consilium site cohort show NAME` says what became of each file."
+
+
+class CaseCorrupt(DataError):  # noqa: D101
+    code = "case-corrupt"
+    public = "What is stored of a case is not what was written."
+    hint = "Check the disk, remove the cohort and take it in again."
+
+
+class CaseTooWide(DataError):  # noqa: D101
+    code = "case-too-wide"
+    public = "A case is larger than the study's field of view, and nothing is cut away silently."
+    hint = "Raise [sequence] size or pixel_spacing_mm, or leave the case out."
+
+
+class PacsUnreachable(DataError):  # noqa: D101
+    code = "pacs-unreachable"
+    public = "The archive cannot be reached."
+    hint = "Check host, port, TLS and the firewall; the archive's administrator must know this AE title."
+
+
+class PacsRefused(DataError):  # noqa: D101
+    code = "pacs-refused"
+    public = "The archive refused what was asked."
+    hint = "Ask its administrator to allow this AE title, or check the user and the address."
+
+
+class PacsIncomplete(DataError):  # noqa: D101
+    code = "pacs-incomplete"
+    public = "The archive did not send everything that was asked for."
+    hint = "Run the same command again: what has arrived is kept, and only the rest is fetched."
+
+
+class PacsQueryTooWide(DataError):  # noqa: D101
+    code = "pacs-query-too-wide"
+    public = "A query would fetch more than was allowed."
+    hint = "Narrow it with --match, or raise --limit."
+
+
 class RunError(ConsiliumError):
     """A federation cannot go on."""
 
@@ -257,6 +354,30 @@ class PortTaken(MachineError):  # noqa: D101
     code = "port-taken"
     public = "A network port is already in use."
     hint = "Leave --port away to let Consilium find a free one, or stop the program that holds it."
+
+
+class HomeMissing(MachineError):  # noqa: D101
+    code = "home-missing"
+    public = "There is no site here."
+    hint = "Make one with `consilium site init`, or name it with --home or CONSILIUM_HOME."
+
+
+class HomeInvalid(MachineError):  # noqa: D101
+    code = "home-invalid"
+    public = "The site's home cannot be used."
+    hint = "Mend the file named above; `consilium site init --home NEW` shows what belongs in it."
+
+
+class HomeBusy(MachineError):  # noqa: D101
+    code = "home-busy"
+    public = "Another command is changing this cohort."
+    hint = "Wait until it has ended; an interrupted intake goes on where it stopped."
+
+
+class AuditBroken(MachineError):  # noqa: D101
+    code = "audit-broken"
+    public = "The audit log is not the one that was written."
+    hint = "Keep a copy as it is, and find out who changed it; nothing is added to a broken log."
 
 
 class DeviceUnavailable(MachineError):  # noqa: D101
