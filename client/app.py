@@ -16,9 +16,8 @@ import torch
 from flwr.app import ArrayRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from client.cases import CaseCache, patients, site_cases
+from client.cases import CaseCache, labels, patients, site_cases
 from client.devices import choose_device, describe_device
-from client.manifest import read_manifest
 from client.site import Site, site_of
 from client.trainer import LocalPlan, mean_loss, predict, train
 from common import __version__
@@ -53,7 +52,7 @@ _cases = CaseCache()
 def describe(site: Site, content: RecordDict) -> RecordDict:
     """Counts of the site's cases, after the checks that need no picture."""
     study = _study(read_about(content, Describe).study)
-    cases = site_cases(read_manifest(site.source.manifest), site.name, study)
+    cases = site_cases(site.source.entries(study), site.name, study)
     return description_content(
         SiteDescription(
             site=site.name,
@@ -63,8 +62,8 @@ def describe(site: Site, content: RecordDict) -> RecordDict:
             train_patients=patients(cases.train),
             test_cases=len(cases.test),
             test_patients=patients(cases.test),
-            train_labels=cases.labels(cases.train, study),
-            test_labels=cases.labels(cases.test, study),
+            train_labels=labels(cases.train, study),
+            test_labels=labels(cases.test, study),
         )
     )
 

@@ -5,70 +5,60 @@ Nothing here leaves the site but counts: of cases, of patients, and of the cases
 
 from __future__ import annotations
 
-import re
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
 
-from client.images import Picture, read_array_row, read_image, resize
-from client.manifest import Manifest, Row, read_manifest
-from common.errors import EmptySite, ImageUnreadable, LabelUnknown, NoTestCases, TooFewCases, WrongModality
-from common.sequences import SequenceBatch, standardise, to_steps
+from client.sources import Entry, Source
+from common.errors import EmptySite, LabelUnknown, NoTestCases, TooFewCases
+from common.sequences import SequenceBatch
 from common.study import Study
 
-ARRAY_ROW = re.compile(r"(.*\.np[yz])#(?:(.*)/)?(.*)")
 CACHE_BYTES = 4 * 2**30
 Split = Literal["train", "test"]
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """Where a site's cases come from: the rows of its name in a manifest."""
-
-    manifest: Path
-    site: str
-
-
-@dataclass(frozen=True, slots=True)
 class SiteCases:
-    """The rows of one site that the study uses; ``test`` follows ``[data] test_split``."""
+    """The entries of one site that the study uses; ``test`` follows ``[data] test_split``."""
 
-    folder: Path
-    train: tuple[Row, ...]
-    test: tuple[Row, ...]
+    train: tuple[Entry, ...]
+    test: tuple[Entry, ...]
 
-    def labels(self, split: Sequence[Row], study: Study) -> tuple[int, ...]:
-        """Cases of each class, in the order of the study's classes."""
-        counts = [0] * len(study.study.classes)
-        for row in split:
-            counts[_label(row, study)] += 1
-        return tuple(counts)
+    def of(self, split: Split) -> tuple[Entry, ...]:
+        """The entries of one split."""
+        return self.train if split == "train" else self.test
 
 
-def patients(rows: Sequence[Row]) -> int:
-    """How many patients the rows are of."""
-    return len({row.patient_id for row in rows})
+def patients(entries: Sequence[Entry]) -> int:
+    """How many patients the entries are of."""
+    return len({entry.patient for entry in entries})
 
 
-def site_cases(manifest: Manifest, site: str, study: Study) -> SiteCases:
+def labels(entries: Sequence[Entry], study: Study) -> tuple[int, ...]:
+    """Cases of each class, in the order of the study's classes."""
+    counts = [0] * len(study.study.classes)
+    for entry in entries:
+        counts[_label(entry, study)] += 1
+    return tuple(counts)
+
+
+def site_cases(entries: Sequence[Entry], site: str, study: Study) -> SiteCases:
     """The cases of a site, after every check that needs no picture.
 
     Raises:
-        DataError: The site is unknown, empty or too small, lacks test cases, or has an unnamed label.
+        DataError: The site is empty or too small, lacks test cases, or has an unnamed label.
     """
-    rows = manifest.of_site(site)
-    train = tuple(row for row in rows if row.split == "train")
-    test = tuple(row for row in rows if row.split == study.data.test_split)
-    for row in (*train, *test):
-        _label(row, study)
+    train = tuple(entry for entry in entries if entry.split == "train")
+    test = tuple(entry for entry in entries if entry.split == study.data.test_split)
+    for entry in (*train, *test):
+        _label(entry, study)
     needs = study.data
     if not train:
-        raise EmptySite(f"site {site!r} has no rows with split=train")
+        raise EmptySite(f"site {site!r} has no cases with split=train")
     if len(train) < needs.min_cases or patients(train) < needs.min_patients:
         raise TooFewCases(
             f"site {site!r} has {len(train)} training cases of {patients(train)} patients; "
@@ -76,31 +66,19 @@ def site_cases(manifest: Manifest, site: str, study: Study) -> SiteCases:
         )
     if len(test) < needs.min_test_cases:
         raise NoTestCases(
-            f"site {site!r} has {len(test)} rows with split={needs.test_split}; "
+            f"site {site!r} has {len(test)} cases with split={needs.test_split}; "
             f"the study asks for {needs.min_test_cases}"
         )
-    return SiteCases(manifest.folder, train, test)
+    return SiteCases(train, test)
 
 
-def decode(cases: SiteCases, rows: Sequence[Row], study: Study) -> SequenceBatch:
-    """The rows' pictures as standardised sequences, in the rows' order, on the CPU.
+def decode(source: Source, entries: Sequence[Entry], study: Study, device: torch.device) -> SequenceBatch:
+    """The entries' cases as standardised sequences with their labels, in the entries' order.
 
     Raises:
-        DataError: A picture is missing, undecodable or of another modality.
+        DataError: A case is missing, undecodable or not what the study asks for.
     """
-    sequence = study.sequence
-    steps = np.empty((len(rows), sequence.steps, sequence.frame[0] * sequence.frame[1]), dtype=np.float32)
-    for index, row in enumerate(rows):
-        picture = _picture(cases.folder, row)
-        if study.data.modality and picture.modality and picture.modality not in study.data.modality:
-            raise WrongModality(f"{row.path}: modality {picture.modality}")
-        pixels = resize(picture.pixels, (sequence.size, sequence.size))
-        steps[index] = to_steps(standardise(pixels), sequence)
-    return SequenceBatch(
-        steps=torch.from_numpy(steps),
-        lengths=torch.full((len(rows),), sequence.steps),
-        labels=torch.tensor([_label(row, study) for row in rows], dtype=torch.int64),
-    )
+    return source.tensors(entries, [_label(entry, study) for entry in entries], study, device)
 
 
 class CaseCache:
@@ -117,13 +95,11 @@ class CaseCache:
         Raises:
             DataError: As :func:`site_cases` and :func:`decode`.
         """
-        manifest = read_manifest(source.manifest)
         shape = study.model_dump_json(include={"study": {"labels"}, "data": True, "sequence": True})
-        key = (str(source.manifest), str(manifest.stamp), source.site, split, shape, str(device))
+        key = (*source.stamp(), split, shape, str(device))
         if key not in self._held:
-            cases = site_cases(manifest, source.site, study)
-            rows = cases.train if split == "train" else cases.test
-            self._held[key] = decode(cases, rows, study).to(device)
+            entries = site_cases(source.entries(study), source.name, study).of(split)
+            self._held[key] = decode(source, entries, study, device)
             self._size_bytes += self._held[key].size_bytes
             self._shrink()
         self._held.move_to_end(key)
@@ -135,19 +111,9 @@ class CaseCache:
             self._size_bytes -= batch.size_bytes
 
 
-def _picture(folder: Path, row: Row) -> Picture:
-    array_row = ARRAY_ROW.fullmatch(row.path)
-    if array_row is None:
-        return read_image(folder / row.path)
-    file, array, index = array_row.groups()
-    if not index.isdecimal():
-        raise ImageUnreadable(f"{folder / file}: a row of an array is named like #train_images/17")
-    return read_array_row(folder / file, array, int(index))
-
-
-def _label(row: Row, study: Study) -> int:
-    index = study.study.class_index(row.label)
+def _label(entry: Entry, study: Study) -> int:
+    index = study.study.class_index(entry.label)
     if index is None:
         known = ", ".join(f"{stored} = {name}" for stored, name in study.study.labels.items())
-        raise LabelUnknown(f"manifest line {row.line}: label {row.label!r}; the study names {known}")
+        raise LabelUnknown(f"{entry.where}: label {entry.label!r}; the study names {known}")
     return index

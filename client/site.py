@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from client.cases import Source
+from client.sources import CohortSource, ManifestSource, Source
 from common.errors import ManifestMissing
 
 Scalar = str | int | float | bool
@@ -22,43 +22,53 @@ class Site:
 
     Attributes:
         name: Its name in the federation and in the manifest.
-        manifest: Path of its manifest.
+        manifest: Path of its manifest; empty where its cases are a registered cohort.
+        home: The site's home, for a cohort.
+        cohort: Name of the cohort.
         device: ``auto``, ``cpu`` or ``cuda:N``.
         share_scores: Send single test scores, for exact ranking metrics. Simulation only: a hospital
             sends histograms.
     """
 
     name: str
-    manifest: str
+    manifest: str = ""
     device: str = "auto"
     share_scores: bool = False
+    home: str = ""
+    cohort: str = ""
 
     @property
     def source(self) -> Source:
         """Where its cases come from."""
-        return Source(Path(self.manifest), self.name)
+        if self.cohort:
+            return CohortSource(Path(self.home), self.cohort)
+        return ManifestSource(Path(self.manifest), self.name)
 
     def node_config(self) -> dict[str, Scalar]:
         """The site as Flower's node config."""
-        return {
-            "site": self.name,
-            "manifest": self.manifest,
-            "device": self.device,
-            "share-scores": self.share_scores,
-        }
+        place: dict[str, Scalar] = (
+            {"home": self.home, "cohort": self.cohort} if self.cohort else {"manifest": self.manifest}
+        )
+        return {"site": self.name, **place, "device": self.device, "share-scores": self.share_scores}
 
 
 def site_of(node_config: Mapping[str, Scalar]) -> Site:
     """The site that a node config describes.
 
     Raises:
-        ManifestMissing: It does not say which site this is or where its manifest is.
+        ManifestMissing: It does not say which site this is or where its cases are.
     """
-    if "site" not in node_config or "manifest" not in node_config:
-        raise ManifestMissing("the node config needs site=... and manifest=...; see docs/flower.md")
+    if "site" not in node_config or not (
+        "manifest" in node_config or {"home", "cohort"} <= node_config.keys()
+    ):
+        raise ManifestMissing(
+            "the node config needs site=... and manifest=..., or home=... and cohort=...; see docs/flower.md"
+        )
     return Site(
         name=str(node_config["site"]),
-        manifest=str(node_config["manifest"]),
+        manifest=str(node_config.get("manifest", "")),
         device=str(node_config.get("device", "auto")),
         share_scores=str(node_config.get("share-scores", "false")).lower() == "true",
+        home=str(node_config.get("home", "")),
+        cohort=str(node_config.get("cohort", "")),
     )

@@ -19,6 +19,8 @@ from common.sequences import SequenceBatch
 from common.study import Training
 
 EVALUATION_BATCH = 256
+EVALUATION_BYTES = 2**27
+"""Most cases and bytes of steps that are scored at one time; a volume may have hundreds of steps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,8 @@ def predict(model: SequenceClassifier, cases: SequenceBatch) -> torch.Tensor:
     model.eval()
     if not len(cases):
         return torch.zeros(0, model.head.out_features)
-    chunks = torch.split(torch.arange(len(cases)), EVALUATION_BATCH)
+    each = max(1, cases.size_bytes // len(cases))
+    chunks = torch.split(torch.arange(len(cases)), max(1, min(EVALUATION_BATCH, EVALUATION_BYTES // each)))
     batches = map(cases.take, chunks)
     logits = [model(batch.steps, batch.lengths) for batch in batches]
     probability = torch.cat(logits).softmax(dim=1).cpu()

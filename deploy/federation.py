@@ -7,52 +7,84 @@ Whatever the researcher points at (a manifest of real sites, one site to be deal
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from client.cases import SiteCases, decode, site_cases
 from client.manifest import Condition, Manifest, Row, read_manifest, write_manifest
 from client.site import Site
+from client.sources import CohortSource, manifest_entries
 from common.errors import ManifestInvalid, ManifestMissing, SitesOverruled, TooFewCases
 from common.seeds import derive_seed
 from common.study import Study
 
+MANIFEST = "manifest.csv"
 NPZ_SPLITS = ("train", "val", "test")
 DIRICHLET_ALPHA = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class FederationData:
-    """The resolved rows of a federation and the cases of each site, checked."""
+    """The sites of a federation with their cases, checked.
 
-    manifest: Manifest
+    Attributes:
+        cases: Of each site by name.
+        manifest: The resolved rows of the sites that have no cohort.
+        cohorts: Where the cases of the others are.
+    """
+
     cases: dict[str, SiteCases]
+    manifest: Manifest
+    cohorts: Mapping[str, CohortSource]
 
     def materialise(self, folder: Path, device: str) -> list[Site]:
         """Write the resolved manifest into ``folder``; the sites that read it, by name in order."""
-        path = folder / "manifest.csv"
+        path = folder / MANIFEST
         write_manifest(path, self.manifest.rows)
-        return [Site(name, str(path), device, share_scores=True) for name in self.cases]
+        return [self._site(name, path, device) for name in self.cases]
 
-    def check_pictures(self, study: Study) -> None:
-        """Decode every picture of every site.
+    def check_pictures(self, folder: Path, study: Study) -> None:
+        """Decode every picture of every site; ``folder`` is where the sites were materialised.
 
         Raises:
-            DataError: The first that cannot be used, by file name.
+            DataError: The first that cannot be used, by file or case.
         """
-        for cases in self.cases.values():
-            for row in (*cases.train, *cases.test):
-                decode(cases, [row], study)
+        for name, cases in self.cases.items():
+            source = self._site(name, folder / MANIFEST, "cpu").source
+            for entry in (*cases.train, *cases.test):
+                decode(source, [entry], study, torch.device("cpu"))
 
     @property
     def loads(self) -> list[int]:
         """Training cases of each site, in the order of the sites."""
         return [len(cases.train) for cases in self.cases.values()]
+
+    def _site(self, name: str, manifest: Path, device: str) -> Site:
+        cohort = self.cohorts.get(name)
+        if cohort is not None:
+            return Site(name, device=device, share_scores=True, home=str(cohort.home), cohort=cohort.name)
+        return Site(name, str(manifest), device, share_scores=True)
+
+
+def bind(study: Study, cohorts: Mapping[str, CohortSource]) -> FederationData:
+    """The federation of registered cohorts, every site checked against the study.
+
+    Args:
+        study: What is to be learnt.
+        cohorts: Cohort of each site.
+
+    Raises:
+        DataError: A cohort cannot serve the study; the message names the site or cohort.
+        HomeMissing: A site's home is not there.
+    """
+    cases = {site: site_cases(cohorts[site].entries(study), site, study) for site in sorted(cohorts)}
+    return FederationData(cases, Manifest.of(Path("/"), []), cohorts)
 
 
 def resolve(
@@ -76,7 +108,10 @@ def resolve(
         if len({row.site for row in rows if row.split == "train"}) < sites:
             raise TooFewCases(f"{sites} sites, and fewer training patients than that")
     resolved = Manifest.of(Path("/"), rows)
-    return FederationData(resolved, {site: site_cases(resolved, site, study) for site in resolved.sites})
+    cases = {
+        site: site_cases(manifest_entries(resolved, site, study), site, study) for site in resolved.sites
+    }
+    return FederationData(cases, resolved, {})
 
 
 def deal(rows: Sequence[Row], sites: int, seed: int, *, skewed: bool) -> list[Row]:

@@ -16,12 +16,13 @@ from typing import Any
 from client.devices import choose_device
 from client.manifest import Condition
 from client.site import Site
+from client.sources import CohortSource
 from common.errors import ConsiliumError, OutputExists, QuorumNotReached, SiteRefused
 from common.files import unwritable, write_atomically
 from common.study import Study, load_study
 from deploy.baselines import train_baselines
 from deploy.engines import Engine, build_engine
-from deploy.federation import FederationData, resolve
+from deploy.federation import FederationData, bind, resolve
 from deploy.phantom import write_hospitals
 from server.record import RUN_FILE, described, read_run, write_run
 from server.report import render
@@ -41,6 +42,7 @@ class Request:
     out: Path
     engine: str
     data: Path | None = None
+    cohorts: tuple[tuple[str, CohortSource], ...] = ()
     where: tuple[Condition, ...] = ()
     sites: int | None = None
     rounds: int | None = None
@@ -68,7 +70,7 @@ def launch(request: Request, step: Step = lambda _: None) -> dict[str, Any]:
     _check_out(request)
     engine = build_engine(request.engine, request.port)
     with tempfile.TemporaryDirectory(prefix="consilium-") as scratch:
-        step("reading the manifest" if request.data else "making phantom hospitals")
+        step(_first_step(request))
         data = _data(request, study, Path(scratch))
         _check_quorum(study, len(data.cases))
         with _in_place_of_earlier(request.out):
@@ -92,7 +94,7 @@ def _run(
     )
     try:
         step("starting the sites")
-        _run_engine(engine, plan, sites, data)
+        _run_engine(engine, plan, sites, data, scratch)
         if request.baselines:
             step("training the baselines")
             _add_baselines(request, study, sites, data.loads, step)
@@ -103,16 +105,26 @@ def _run(
         _report(request.out)
 
 
-def _run_engine(engine: Engine, plan: RunPlan, sites: list[Site], data: FederationData) -> None:
+def _run_engine(
+    engine: Engine, plan: RunPlan, sites: list[Site], data: FederationData, scratch: Path
+) -> None:
     try:
         engine.run(plan, sites, data.loads)
     except SiteRefused:
         # A refusal names no file, since it is made to leave a hospital. Here the files are at hand.
-        data.check_pictures(plan.study)
+        data.check_pictures(scratch, plan.study)
         raise
 
 
+def _first_step(request: Request) -> str:
+    if request.cohorts:
+        return "opening the cohorts"
+    return "reading the manifest" if request.data else "making phantom hospitals"
+
+
 def _data(request: Request, study: Study, scratch: Path) -> FederationData:
+    if request.cohorts:
+        return bind(study, dict(request.cohorts))
     if request.data is not None:
         return resolve(study, request.data, where=request.where, sites=request.sites, seed=request.seed)
     manifest = write_hospitals(scratch / "phantom", sites=request.sites or PHANTOM_SITES, seed=request.seed)

@@ -29,8 +29,10 @@ settings.load_profile("consilium")
 
 
 def small_study(**sections: Mapping[str, Any]) -> Study:
-    """A small study; each section given is laid over the small one's, key by key."""
+    """A small study; each section given is laid over the small one's, key by key, if of the same kind."""
     document = {name: {**SMALL.get(name, {}), **sections.get(name, {})} for name in {**SMALL, **sections}}
+    if document["sequence"]["kind"] not in ("rows", "patches"):
+        document["sequence"] = dict(sections["sequence"])
     return parse_study(document)
 
 

@@ -88,6 +88,23 @@ class Reason(StrEnum):
     )
 
 
+def reason_of(code: str) -> Reason:
+    """The reason that has this code.
+
+    Raises:
+        ValueError: There is none.
+    """
+    for reason in Reason:
+        if reason.value == code:
+            return reason
+    raise ValueError(f"no reason {code!r}")
+
+
+def hint_of(code: str) -> str:
+    """What to do about a reason; empty for anything else, such as a kind."""
+    return next((reason.hint for reason in Reason if reason.value == code), "")
+
+
 class Quarantined(Exception):
     """A file that cannot be used.
 
@@ -100,3 +117,6 @@ class Quarantined(Exception):
         super().__init__(f"{reason}: {detail}" if detail else str(reason))
         self.reason = reason
         self.detail = detail
+
+    def __reduce__(self) -> tuple[type[Quarantined], tuple[Reason, str]]:
+        return Quarantined, (self.reason, self.detail)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 from numpy.typing import NDArray
 
 WindowFunction = Literal["linear", "linear-exact", "sigmoid"]
@@ -51,3 +53,10 @@ class Pixels:
 
     frames: NDArray[Any]
     display: Display
+
+
+def digest_of(array: NDArray[Any]) -> str:
+    """SHA-256 of an array's type, shape and bytes, in hexadecimal."""
+    found = hashlib.sha256(f"{array.dtype.name}{list(array.shape)}".encode())
+    found.update(np.ascontiguousarray(array).data)
+    return found.hexdigest()

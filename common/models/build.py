@@ -14,7 +14,8 @@ from common.models.encoders import Encoder, FrameEncoder, NoEncoder, RowEncoder
 from common.models.pooling import AttentionPool, LastPool, MaxPool, MeanPool
 from common.models.state import state_of
 from common.seeds import derive_seed
-from common.study import Model, Patches, Rows, Study
+from common.study import Model, Rows, Study
+from common.study.sections import Sequence
 
 CELLS: dict[str, Callable[..., nn.RNNBase]] = {"gru": nn.GRU, "lstm": nn.LSTM, "rnn": nn.RNN}
 
@@ -42,7 +43,7 @@ def initial_weights(study: Study, seed: int) -> dict[str, NDArray[Any]]:
         return state_of(build_model(study))
 
 
-def _encoder(model: Model, sequence: Rows | Patches) -> Encoder:
+def _encoder(model: Model, sequence: Sequence) -> Encoder:
     height, width = sequence.frame
     if model.encoder == "none":
         return NoEncoder(height * width)

@@ -84,7 +84,10 @@ class RowEncoder(nn.Module):
 
 
 class FrameEncoder(nn.Module):
-    """Three small convolutions over each step's own picture (a patch, later a slice or frame)."""
+    """Three small convolutions over each step's own picture: a patch, a slice or a frame.
+
+    Padding is left out of them: it would cost as much as pictures do.
+    """
 
     def __init__(self, frame: tuple[int, int], channels: tuple[int, int, int] = (8, 16, 16)) -> None:
         super().__init__()
@@ -104,7 +107,12 @@ class FrameEncoder(nn.Module):
         self.features = third * -(-frame[0] // 4) * -(-frame[1] // 4)
 
     def forward(self, steps: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B, T, height * width) to (B, T, features); steps are folded into the batch record by record."""
+        """(B, T, height * width) to (B, T, features), zeros where padding was."""
         batch, count, _ = steps.shape
         frames = steps.reshape(batch * count, 1, *self.frame)
-        return self.layers(frames).reshape(batch, count, -1), lengths
+        if all_full(lengths, count):
+            return self.layers(frames).reshape(batch, count, -1), lengths
+        own = time_mask(lengths, count, lengths.device).flatten().nonzero().squeeze(1).to(steps.device)
+        seen = self.layers(frames[own]).flatten(1)
+        features = seen.new_zeros(batch * count, self.features).index_copy(0, own, seen)
+        return features.reshape(batch, count, -1), lengths

@@ -16,7 +16,7 @@ from common.errors import InvalidValue, StudyFileMissing, StudySyntaxError, Unkn
 from common.study.sections import Study
 from common.study.strategies import STRATEGY_NAMES
 
-_TAGS = {"rows", "patches", *STRATEGY_NAMES}
+_TAGS = {"rows", "patches", "slices", "frames", "steps", *STRATEGY_NAMES}
 Override = tuple[Any, str]  # value, and the option that gave it
 
 
@@ -113,7 +113,9 @@ def _leaves(model: BaseModel, prefix: tuple[str, ...] = ()) -> Iterator[tuple[tu
         if isinstance(value, BaseModel):
             yield from _leaves(value, (*prefix, name))
         elif isinstance(value, dict):
-            yield from (((*prefix, name, key), item) for key, item in value.items())
+            for key, item in value.items():
+                where = (*prefix, name, key)
+                yield from _leaves(item, where) if isinstance(item, BaseModel) else [(where, item)]
         else:
             yield (*prefix, name), value
 
@@ -135,7 +137,8 @@ def _known_keys(parents: list[int | str]) -> list[str]:
             annotation = fields[str(name)].annotation
             tables = [m for m in get_args(annotation) or (annotation,) if hasattr(m, "model_fields")]
         else:
-            tables = [table for table in tables if name in {f.default for f in table.model_fields.values()}]
+            named = [table for table in tables if name in {f.default for f in table.model_fields.values()}]
+            tables = named or tables  # the key of a table of tables is any text
     return list(dict.fromkeys(key for table in tables for key in table.model_fields))
 
 

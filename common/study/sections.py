@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 from common.study.strategies import FedAvg, StrategyChoice
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+MaxSteps = Annotated[int | None, Field(ge=1, le=65_536)]
 
 
 class Section(BaseModel):
@@ -46,21 +47,43 @@ class Head(Section):
         return None if name is None else self.classes.index(name)
 
 
+class Window(Section):
+    """Modality values, as HU, that are shown between black and white (DICOM PS3.3 C.11.2.1.2 and .3)."""
+
+    centre: float
+    width: float = Field(gt=0.0)
+    function: Literal["linear", "linear-exact", "sigmoid"] = "linear"
+
+    @model_validator(mode="after")
+    def _wide_enough(self) -> Window:
+        if self.function == "linear" and self.width < 1:
+            raise ValueError("a linear window is at least 1 wide; function linear-exact takes less")
+        return self
+
+
 class Data(Section):
-    """``[data]``: what a site's data must be to take part."""
+    """``[data]``: what a site's data must be to take part, and what is shown of it."""
 
     modality: tuple[str, ...] = ()
     min_cases: int = Field(1, ge=1)
     min_patients: int = Field(1, ge=1)
     min_test_cases: int = Field(1, ge=0)
     test_split: Literal["test", "val"] = "test"
+    window: Window | None = None
 
 
-class Rows(Section):
+class PictureSequence(Section):
+    """What the kinds of sequence made of pictures share: the square field that a picture is laid on."""
+
+    kind: str
+    size: int = Field(128, ge=8, le=1024)
+    pixel_spacing_mm: float | None = Field(None, gt=0.0, le=1000.0)
+
+
+class Rows(PictureSequence):
     """``[sequence] kind = "rows"``: an image is read line by line, top to bottom."""
 
     kind: Literal["rows"] = "rows"
-    size: int = Field(128, ge=8, le=1024)
 
     @property
     def steps(self) -> int:
@@ -73,11 +96,10 @@ class Rows(Section):
         return (1, self.size)
 
 
-class Patches(Section):
+class Patches(PictureSequence):
     """``[sequence] kind = "patches"``: an image is read square by square, in raster order."""
 
     kind: Literal["patches"] = "patches"
-    size: int = Field(128, ge=8, le=1024)
     patch: int = Field(16, ge=2, le=256)
 
     @model_validator(mode="after")
@@ -97,7 +119,59 @@ class Patches(Section):
         return (self.patch, self.patch)
 
 
-Sequence = Annotated[Rows | Patches, Field(discriminator="kind")]
+class Slices(PictureSequence):
+    """``[sequence] kind = "slices"``: every slice of a stack is a step, in the order of the stack."""
+
+    kind: Literal["slices"] = "slices"
+    slice_spacing_mm: float | None = Field(None, gt=0.0, le=1000.0)
+    max_steps: MaxSteps = None
+
+    @property
+    def frame(self) -> tuple[int, int]:
+        """Height and width in pixels of what one time step shows."""
+        return (self.size, self.size)
+
+
+class Frames(PictureSequence):
+    """``[sequence] kind = "frames"``: every frame of a clip is a step, in the order of time."""
+
+    kind: Literal["frames"] = "frames"
+    max_steps: MaxSteps = None
+
+    @property
+    def frame(self) -> tuple[int, int]:
+        """Height and width in pixels of what one time step shows."""
+        return (self.size, self.size)
+
+
+class Variable(Section):
+    """One entry of ``[sequence.variables]``: a value enters the model as ``(value - centre) / scale``.
+
+    Both stand in the study, so no statistics of patients cross sites.
+    """
+
+    centre: float
+    scale: float = Field(gt=0.0)
+
+
+class Steps(Section):
+    """``[sequence] kind = "steps"``: a record of measurements; every time at which one was made is a step.
+
+    A gap of ``time_scale`` of the record's own units of time is 1.0.
+    """
+
+    kind: Literal["steps"] = "steps"
+    variables: dict[Text, Variable] = Field(min_length=1, max_length=1000)
+    time_scale: float = Field(1.0, gt=0.0)
+    max_steps: MaxSteps = None
+
+    @property
+    def frame(self) -> tuple[int, int]:
+        """One row: scaled values, then observed flags, then gaps, each in the variables' order."""
+        return (1, 3 * len(self.variables))
+
+
+Sequence = Annotated[Rows | Patches | Slices | Frames | Steps, Field(discriminator="kind")]
 
 
 class Model(Section):
@@ -158,8 +232,11 @@ class Study(Section):
 
     @model_validator(mode="after")
     def _encoder_fits(self) -> Study:
-        smallest = min(self.sequence.frame) if self.sequence.kind == "patches" else self.sequence.size
-        if self.model.encoder == "cnn" and smallest < 8:
+        if self.model.encoder == "none":
+            return self
+        if isinstance(self.sequence, Steps):
+            raise ValueError("encoder cnn looks at pictures, and a sequence of kind steps has none")
+        if isinstance(self.sequence, Patches) and self.sequence.patch < 8:
             raise ValueError("encoder cnn halves its input twice and needs at least 8 pixels")
         return self
 

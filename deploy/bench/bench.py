@@ -13,17 +13,28 @@ import torch
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One measured figure. ``goal`` is the largest value that is still good."""
+    """One measured figure.
+
+    Attributes:
+        name: Stable, for comparing runs.
+        value: What was measured.
+        unit: Of the value; empty for a ratio.
+        goal: The largest value that is still good, or the least one; None where there is none.
+        at_least: Whether it is the least.
+    """
 
     name: str
     value: float
     unit: str
     goal: float | None = None
+    at_least: bool = False
 
     @property
     def holds(self) -> bool | None:
         """Whether the goal is met, or None where there is none."""
-        return None if self.goal is None else self.value <= self.goal
+        if self.goal is None:
+            return None
+        return self.value >= self.goal if self.at_least else self.value <= self.goal
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +54,8 @@ class Results:
             goal = (
                 ""
                 if figure.goal is None
-                else f"goal <= {figure.goal:g}: {'holds' if figure.holds else 'MISSED'}"
+                else f"goal {'>=' if figure.at_least else '<='} {figure.goal:g}: "
+                f"{'holds' if figure.holds else 'MISSED'}"
             )
             lines.append(f"  {figure.name:<24}{figure.value:>10.3f} {figure.unit:<8}{goal}")
         return "\n".join(lines)
@@ -61,7 +73,13 @@ def _simulation() -> Results:
     return measure()
 
 
-BENCHES: dict[str, Callable[[], Results]] = {"simulation": _simulation}
+def _intake() -> Results:
+    from deploy.bench.intake import measure
+
+    return measure()
+
+
+BENCHES: dict[str, Callable[[], Results]] = {"simulation": _simulation, "intake": _intake}
 
 
 def run_bench(name: str) -> Results:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli import bench, phantom, run, study
+from deploy.cli import bench, phantom, run, site, study
 
 app = typer.Typer(
     name="consilium",
@@ -39,3 +39,4 @@ app.command("local", epilog=run.LOCAL_EXAMPLE)(run.local)
 app.command("phantom", epilog=phantom.EXAMPLE)(phantom.phantom)
 app.command("bench", epilog=bench.EXAMPLE)(bench.bench)
 app.add_typer(study.app, name="study")
+app.add_typer(site.app, name="site")

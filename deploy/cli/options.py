@@ -19,6 +19,25 @@ DataFile = Annotated[
         show_default=False,
     ),
 ]
+Cohorts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--cohort",
+        metavar="SITE=NAME",
+        help="A registered cohort as the cases of a site; repeat it for each site.",
+        show_default=False,
+    ),
+]
+Home = Annotated[
+    Path | None,
+    typer.Option(
+        "--home",
+        metavar="DIR",
+        help="The site's home.",
+        envvar="CONSILIUM_HOME",
+        show_default="~/.consilium",
+    ),
+]
 Where = Annotated[
     list[str] | None,
     typer.Option(
@@ -57,3 +76,11 @@ class LocalEngine(StrEnum):
     """What carries the messages of a local federation."""
 
     superlink = "superlink"
+
+
+class SequenceKind(StrEnum):
+    """What a case of a cohort is."""
+
+    rows = "rows"
+    slices = "slices"
+    frames = "frames"

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from deploy.cli import options
 from deploy.cli.screen import interruptible, print_json
+
+if TYPE_CHECKING:
+    from client.sources import CohortSource
 
 SIMULATE_EXAMPLE = (
     "Example: consilium simulate examples/chest-xray.toml --data manifest.csv --where dataset=cxr "
@@ -20,6 +24,8 @@ def simulate(
     study: options.StudyFile,
     out: options.Out,
     data: options.DataFile = None,
+    cohort: options.Cohorts = None,
+    home: options.Home = None,
     where: options.Where = None,
     sites: options.Sites = None,
     rounds: options.Rounds = None,
@@ -42,6 +48,7 @@ def simulate(
         study=study,
         out=out,
         data=data,
+        cohorts=_cohorts(cohort, home, data, sites),
         where=_conditions(where),
         sites=sites,
         rounds=rounds,
@@ -57,6 +64,8 @@ def local(
     study: options.StudyFile,
     out: options.Out,
     data: options.DataFile = None,
+    cohort: options.Cohorts = None,
+    home: options.Home = None,
     where: options.Where = None,
     sites: options.Sites = None,
     rounds: options.Rounds = None,
@@ -76,6 +85,7 @@ def local(
         study=study,
         out=out,
         data=data,
+        cohorts=_cohorts(cohort, home, data, sites),
         where=_conditions(where),
         sites=sites,
         rounds=rounds,
@@ -105,6 +115,24 @@ def _launch(as_json: bool, **asked: Any) -> None:
 
 def _conditions(texts: list[str] | None) -> tuple[tuple[str, str], ...]:
     return tuple(_condition(text) for text in texts or ())
+
+
+def _cohorts(
+    texts: list[str] | None, home: Path | None, data: Path | None, sites: int | None
+) -> tuple[tuple[str, CohortSource], ...]:
+    if not texts:
+        return ()
+    if data is not None or sites is not None:
+        raise typer.BadParameter("cohorts take the place of --data and --sites", param_hint="--cohort")
+    from client.cohorts.home import home_folder
+    from client.sources import CohortSource
+
+    pairs = [text.partition("=") for text in texts]
+    if any(not (site and equals and name) for site, equals, name in pairs):
+        raise typer.BadParameter("write SITE=NAME", param_hint="--cohort")
+    if len({site for site, _, _ in pairs}) < len(pairs):
+        raise typer.BadParameter("a site is named twice", param_hint="--cohort")
+    return tuple((site, CohortSource(home_folder(home), name)) for site, _, name in pairs)
 
 
 def _condition(text: str) -> tuple[str, str]:

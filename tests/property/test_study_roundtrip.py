@@ -31,11 +31,23 @@ sequences = st.one_of(
         st.integers(8, 64),
         st.integers(1, 16),
     ),
+    table(size=st.integers(8, 1024), slice_spacing_mm=positive, max_steps=counts).map(
+        lambda d: {"kind": "slices", **d}
+    ),
+    table(size=st.integers(8, 1024), pixel_spacing_mm=positive).map(lambda d: {"kind": "frames", **d}),
+    st.dictionaries(texts, st.fixed_dictionaries({"centre": positive, "scale": positive}), min_size=1).map(
+        lambda variables: {"kind": "steps", "variables": variables}
+    ),
 )
 documents = st.fixed_dictionaries(
     {"study": st.fixed_dictionaries({"name": names, "labels": labels})},
     optional={
-        "data": table(modality=st.lists(texts, max_size=3), min_cases=counts, min_test_cases=counts),
+        "data": table(
+            modality=st.lists(texts, max_size=3),
+            min_cases=counts,
+            min_test_cases=counts,
+            window=st.fixed_dictionaries({"centre": positive, "width": st.floats(1, 4000)}),
+        ),
         "sequence": sequences,
         "model": table(
             cell=st.sampled_from(["gru", "lstm", "rnn"]), dropout=st.floats(0, 0.99), hidden=counts

@@ -15,8 +15,11 @@ from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import UID, ComputedRadiographyImageStorage, ExplicitVRLittleEndian
 
-from client.cases import CaseCache, Source, decode, patients, site_cases
-from client.manifest import Manifest, Row, read_manifest
+from client.cases import CaseCache, SiteCases, labels, patients
+from client.cases import decode as decode_entries
+from client.cases import site_cases as cases_of_entries
+from client.manifest import Manifest, Row, read_manifest, write_manifest
+from client.sources import Entry, ManifestSource, manifest_entries
 from common.errors import (
     DataError,
     EmptySite,
@@ -28,6 +31,7 @@ from common.errors import (
     TooFewCases,
     WrongModality,
 )
+from common.sequences import SequenceBatch
 from common.study import Study
 
 MakeStudy = Callable[..., Study]
@@ -43,9 +47,23 @@ def rows(text: str) -> list[Row]:
     ]
 
 
-def cases_of(folder: Path, *paths: str) -> tuple[Any, tuple[Row, ...]]:
-    manifest = Manifest.of(folder, [Row(path, "elm", path, "train", "0", 2) for path in paths])
-    return manifest, manifest.of_site("elm")
+def cases_of(folder: Path, *paths: str) -> Manifest:
+    return Manifest.of(folder, [Row(path, "elm", path, "train", "0", 2) for path in paths])
+
+
+def site_cases(manifest: Manifest, site: str, study: Study) -> SiteCases:
+    return cases_of_entries(manifest_entries(manifest, site, study), site, study)
+
+
+def decode(manifest: Manifest, study: Study) -> SequenceBatch:
+    """The pictures of a manifest's one site, in the manifest's order."""
+    path = manifest.folder / "manifest.csv"
+    write_manifest(path, manifest.rows)
+    return decode_entries(ManifestSource(path, "elm"), manifest_entries(manifest, "elm", study), study, CPU)
+
+
+def lines(entries: tuple[Entry, ...]) -> list[str]:
+    return [entry.where for entry in entries]
 
 
 def write_dicom(path: Path, modality: str) -> None:
@@ -62,23 +80,23 @@ def test_cases_are_counted_by_class_and_patient(make_study: MakeStudy) -> None:
     manifest = Manifest.of(Path("/"), rows("train:p1:0 train:p1:0 train:p2:1 val:p3:1 test:p4:1"))
     study = make_study()
     cases = site_cases(manifest, "elm", study)
-    assert [row.line for row in cases.train] == [2, 3, 4]
-    assert [row.line for row in cases.test] == [6]
-    assert cases.labels(cases.train, study) == (2, 1)
-    assert cases.labels(cases.test, study) == (0, 1)
+    assert lines(cases.train) == ["manifest line 2", "manifest line 3", "manifest line 4"]
+    assert lines(cases.test) == ["manifest line 6"]
+    assert labels(cases.train, study) == (2, 1)
+    assert labels(cases.test, study) == (0, 1)
     assert patients(cases.train) == 2
 
 
 def test_a_study_may_test_on_the_validation_split(make_study: MakeStudy) -> None:
     manifest = Manifest.of(Path("/"), rows("train:p1:0 val:p3:1 test:p4:1"))
     cases = site_cases(manifest, "elm", make_study(data={"test_split": "val"}))
-    assert [row.line for row in cases.test] == [3]
+    assert lines(cases.test) == ["manifest line 3"]
 
 
 def test_two_stored_values_may_mean_one_class(make_study: MakeStudy) -> None:
     study = make_study(study={"labels": {"0": "normal", "1": "lesion", "2": "lesion"}})
     cases = site_cases(Manifest.of(Path("/"), rows("train:p1:2 train:p2:1 test:p3:0")), "elm", study)
-    assert cases.labels(cases.train, study) == (0, 2)
+    assert labels(cases.train, study) == (0, 2)
 
 
 @pytest.mark.parametrize(
@@ -93,10 +111,10 @@ def test_two_stored_values_may_mean_one_class(make_study: MakeStudy) -> None:
             "1 patients",
             id="few patients",
         ),
-        pytest.param("train:p1:0", {}, NoTestCases, "0 rows", id="no test cases"),
-        pytest.param("train:p1:0 val:p2:0", {}, NoTestCases, "0 rows", id="validation is no test"),
+        pytest.param("train:p1:0", {}, NoTestCases, "0 cases", id="no test cases"),
+        pytest.param("train:p1:0 val:p2:0", {}, NoTestCases, "0 cases", id="validation is no test"),
         pytest.param(
-            "train:p1:0 test:p2:0", {"min_test_cases": 2}, NoTestCases, "1 rows", id="few test cases"
+            "train:p1:0 test:p2:0", {"min_test_cases": 2}, NoTestCases, "1 cases", id="few test cases"
         ),
         pytest.param("train:p1:0 train:p3:7 test:p2:0", {}, LabelUnknown, "line 3: label '7'", id="label"),
         pytest.param("train:p1:0 test:p2:yes", {}, LabelUnknown, "line 3: label 'yes'", id="test label"),
@@ -127,9 +145,9 @@ def test_an_unknown_site_is_refused(make_study: MakeStudy) -> None:
 def test_pictures_become_standardised_rows(tmp_path: Path, make_study: MakeStudy) -> None:
     Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(tmp_path / "a.png")
     Image.fromarray(np.full((30, 20), 7, dtype=np.uint8)).save(tmp_path / "flat.png")
-    manifest, found = cases_of(tmp_path, "a.png", "flat.png")
+    manifest = cases_of(tmp_path, "a.png", "flat.png")
     study = make_study(data={"min_test_cases": 0})
-    batch = decode(site_cases(manifest, "elm", study), found, study)
+    batch = decode(manifest, study)
     expected = (np.arange(64) - 31.5) / np.arange(64).std()
     assert batch.steps.shape == (2, 8, 8) and batch.steps.dtype == torch.float32
     np.testing.assert_allclose(batch.steps[0].numpy().ravel(), expected, atol=1e-5)
@@ -140,9 +158,9 @@ def test_pictures_become_standardised_rows(tmp_path: Path, make_study: MakeStudy
 def test_patches_become_squares_in_raster_order(tmp_path: Path, make_study: MakeStudy) -> None:
     pixels = np.kron(np.arange(4).reshape(2, 2), np.ones((4, 4))).astype(np.uint8) * 60
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    manifest, found = cases_of(tmp_path, "a.png")
+    manifest = cases_of(tmp_path, "a.png")
     study = make_study(data={"min_test_cases": 0}, sequence={"kind": "patches", "patch": 4})
-    steps = decode(site_cases(manifest, "elm", study), found, study).steps[0]
+    steps = decode(manifest, study).steps[0]
     assert steps.shape == (4, 16)
     assert (steps.std(dim=1) < 1e-6).all() and (steps[:, 0].diff() > 0).all()
 
@@ -154,21 +172,20 @@ def test_a_study_may_ask_for_modalities(
     tmp_path: Path, make_study: MakeStudy, wanted: tuple[str, ...], accepted: bool
 ) -> None:
     write_dicom(tmp_path / "a.dcm", "CR")
-    manifest, found = cases_of(tmp_path, "a.dcm")
+    manifest = cases_of(tmp_path, "a.dcm")
     study = make_study(data={"min_test_cases": 0, "modality": wanted})
-    cases = site_cases(manifest, "elm", study)
     if accepted:
-        assert len(decode(cases, found, study)) == 1
+        assert len(decode(manifest, study)) == 1
     else:
         with pytest.raises(WrongModality, match="modality CR"):
-            decode(cases, found, study)
+            decode(manifest, study)
 
 
 def test_a_picture_that_knows_no_modality_is_taken(tmp_path: Path, make_study: MakeStudy) -> None:
     Image.new("L", (8, 8)).save(tmp_path / "a.png")
-    manifest, found = cases_of(tmp_path, "a.png")
+    manifest = cases_of(tmp_path, "a.png")
     study = make_study(data={"min_test_cases": 0, "modality": ("CR",)})
-    assert len(decode(site_cases(manifest, "elm", study), found, study)) == 1
+    assert len(decode(manifest, study)) == 1
 
 
 def test_a_fragment_names_a_row_of_an_array(tmp_path: Path, make_study: MakeStudy) -> None:
@@ -177,8 +194,8 @@ def test_a_fragment_names_a_row_of_an_array(tmp_path: Path, make_study: MakeStud
     np.save(tmp_path / "data.npy", pictures)
     study = make_study(data={"min_test_cases": 0})
     paths = ("data.npz#train_images/0", "data.npz#other/0", "data.npz#train_images/1", "data.npy#/1")
-    manifest, found = cases_of(tmp_path, *paths)
-    first, other, second, alone = decode(site_cases(manifest, "elm", study), found, study).steps
+    manifest = cases_of(tmp_path, *paths)
+    first, other, second, alone = decode(manifest, study).steps
     assert not torch.equal(first, other)
     assert torch.equal(other, second) and torch.equal(second, alone)
 
@@ -202,26 +219,26 @@ def test_what_is_no_picture_is_a_coded_error(
 ) -> None:
     (tmp_path / "text.png").write_text("no picture")
     np.savez(tmp_path / "data.npz", a=np.zeros((1, 8, 8), dtype=np.uint8))
-    manifest, found = cases_of(tmp_path, path)
+    manifest = cases_of(tmp_path, path)
     study = make_study(data={"min_test_cases": 0})
     with pytest.raises(kind):
-        decode(site_cases(manifest, "elm", study), found, study)
+        decode(manifest, study)
 
 
 def test_a_file_name_may_hold_a_number_sign(tmp_path: Path, make_study: MakeStudy) -> None:
     Image.new("L", (8, 8)).save(tmp_path / "IM#1.png")
-    manifest, found = cases_of(tmp_path, "IM#1.png")
+    manifest = cases_of(tmp_path, "IM#1.png")
     study = make_study(data={"min_test_cases": 0})
-    assert len(decode(site_cases(manifest, "elm", study), found, study)) == 1
+    assert len(decode(manifest, study)) == 1
 
 
 def test_cases_are_decoded_once(hospitals: Path, make_study: MakeStudy) -> None:
-    cache, source = CaseCache(), Source(hospitals, "alder")
+    cache, source = CaseCache(), ManifestSource(hospitals, "alder")
     first = cache.get(source, "train", make_study(), CPU)
     assert cache.get(source, "train", make_study(training={"local_epochs": 3}), CPU) is first
     assert len(first) == 6
     assert len(cache.get(source, "test", make_study(), CPU)) == 2
-    assert len(cache.get(Source(hospitals, "birch"), "train", make_study(), CPU)) == 8
+    assert len(cache.get(ManifestSource(hospitals, "birch"), "train", make_study(), CPU)) == 8
 
 
 @pytest.mark.parametrize(
@@ -230,7 +247,7 @@ def test_cases_are_decoded_once(hospitals: Path, make_study: MakeStudy) -> None:
 def test_cases_are_decoded_again_for_another_view_of_them(
     hospitals: Path, make_study: MakeStudy, change: dict[str, Any]
 ) -> None:
-    cache, source = CaseCache(), Source(hospitals, "alder")
+    cache, source = CaseCache(), ManifestSource(hospitals, "alder")
     first = cache.get(source, "train", make_study(), CPU)
     second = cache.get(source, "train", make_study(**change), CPU)
     assert first is not second and cache.get(source, "train", make_study(), CPU) is first
@@ -241,12 +258,12 @@ def test_a_changed_manifest_changes_the_cases(
 ) -> None:
     path = write_pictures({"elm": (4, 2)})
     cache, study = CaseCache(), make_study()
-    before = cache.get(Source(path, "elm"), "train", study, CPU)
+    before = cache.get(ManifestSource(path, "elm"), "train", study, CPU)
     kept = path.read_text().splitlines()
     path.write_text("\n".join(kept[:2] + kept[3:]) + "\n")
     stamp = read_manifest(path).stamp + 1
     os.utime(path, ns=(stamp, stamp))
-    after = cache.get(Source(path, "elm"), "train", study, CPU)
+    after = cache.get(ManifestSource(path, "elm"), "train", study, CPU)
     assert len(before) == 4 and len(after) == 3
     assert torch.equal(after.steps[0], before.steps[0]) and torch.equal(after.steps[1:], before.steps[2:])
 
@@ -254,14 +271,16 @@ def test_a_changed_manifest_changes_the_cases(
 def test_the_least_recently_used_cases_go_first(hospitals: Path, make_study: MakeStudy) -> None:
     study, bytes_a_case = make_study(), 8 * 8 * 4
     cache = CaseCache(limit_bytes=(6 + 8) * bytes_a_case)  # alder and birch, and nobody more
-    alder, birch = (cache.get(Source(hospitals, name), "train", study, CPU) for name in ("alder", "birch"))
-    assert cache.get(Source(hospitals, "alder"), "train", study, CPU) is alder
-    cache.get(Source(hospitals, "dogwood"), "train", study, CPU)
-    assert cache.get(Source(hospitals, "alder"), "train", study, CPU) is alder
-    assert cache.get(Source(hospitals, "birch"), "train", study, CPU) is not birch
+    alder, birch = (
+        cache.get(ManifestSource(hospitals, name), "train", study, CPU) for name in ("alder", "birch")
+    )
+    assert cache.get(ManifestSource(hospitals, "alder"), "train", study, CPU) is alder
+    cache.get(ManifestSource(hospitals, "dogwood"), "train", study, CPU)
+    assert cache.get(ManifestSource(hospitals, "alder"), "train", study, CPU) is alder
+    assert cache.get(ManifestSource(hospitals, "birch"), "train", study, CPU) is not birch
 
 
 def test_cases_larger_than_the_cache_are_still_served(hospitals: Path, make_study: MakeStudy) -> None:
-    cache, source = CaseCache(limit_bytes=1), Source(hospitals, "alder")
+    cache, source = CaseCache(limit_bytes=1), ManifestSource(hospitals, "alder")
     first = cache.get(source, "train", make_study(), CPU)
     assert cache.get(source, "train", make_study(), CPU) is first

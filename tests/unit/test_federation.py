@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from client.cases import decode
 from client.manifest import Row, read_manifest
@@ -101,9 +102,11 @@ def test_a_medmnist_file_is_dealt_by_picture(tmp_path: Path, make_study: MakeStu
     assert list(data.cases) == ["site-1", "site-2", "site-3", "site-4"]
     assert sum(data.loads) == 40
     assert len({row.patient_id for row in data.manifest.rows}) == len(list(data.manifest.rows)) == 64
-    cases = data.cases["site-2"]
-    batch = decode(cases, cases.train, study)
-    labels = [int(row.path.rpartition("/")[2]) % 2 for row in cases.train]
+    source = data.materialise(tmp_path, "cpu")[1].source
+    entries = data.cases["site-2"].train
+    batch = decode(source, entries, study, torch.device("cpu"))
+    rows = [entry.item for entry in entries if isinstance(entry.item, Row)]
+    labels = [int(row.path.rpartition("/")[2]) % 2 for row in rows]
     assert batch.labels.tolist() == labels
 
 

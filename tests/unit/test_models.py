@@ -14,7 +14,7 @@ from torch import nn
 from common.models import SequenceClassifier, build_model, initial_weights, load_state, state_of
 from common.models.encoders import MaskedGroupNorm, RowEncoder
 from common.models.pooling import AttentionPool, LastPool, MaxPool, MeanPool
-from common.study import Study
+from common.study import Study, parse_study
 from common.weights import digest
 
 MakeModel = Callable[..., SequenceClassifier]
@@ -22,6 +22,8 @@ MakeStudy = Callable[..., Study]
 KINDS = {
     "rows": {"kind": "rows", "size": 16},
     "patches": {"kind": "patches", "size": 32, "patch": 8},
+    "slices": {"kind": "slices", "size": 8},
+    "frames": {"kind": "frames", "size": 9},
 }
 LENGTHS = torch.tensor([16, 5, 1, 15])
 combinations = [
@@ -88,7 +90,9 @@ def test_more_padding_changes_nothing(tiny: MakeModel, study: MakeStudy, encoder
 
 
 @pytest.mark.parametrize("pooling", ["last", "mean", "max", "attention"])
-@pytest.mark.parametrize(("encoder", "kind"), [("none", "rows"), ("none", "patches"), ("cnn", "patches")])
+@pytest.mark.parametrize(
+    ("encoder", "kind"), [*product(["none"], KINDS), *product(["cnn"], ["patches", "slices", "frames"])]
+)
 @torch.no_grad()
 def test_what_stands_in_the_padding_is_not_looked_at(
     tiny: MakeModel, study: MakeStudy, encoder: str, kind: str, pooling: str
@@ -103,6 +107,27 @@ def test_what_stands_in_the_padding_is_not_looked_at(
     torch.testing.assert_close(garbage, model(padded(features), LENGTHS), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize(
+    ("cell", "pooling", "bidirectional"),
+    list(product(["gru", "lstm", "rnn"], ["last", "mean", "max", "attention"], [False, True])),
+)
+@torch.no_grad()
+def test_record_s_logits_are_those_it_has_alone(cell: str, pooling: str, bidirectional: bool) -> None:
+    variables = {"HR": {"centre": 80, "scale": 20}, "pH": {"centre": 7.4, "scale": 0.1}}
+    document = {
+        "study": {"name": "records", "labels": {"0": "alive", "1": "dead"}},
+        "sequence": {"kind": "steps", "variables": variables},
+        "model": {"hidden": 4, "cell": cell, "pooling": pooling, "bidirectional": bidirectional},
+    }
+    records = parse_study(document)
+    model = build_model(records).eval()
+    load_state(model, initial_weights(records, 0))
+    batch = padded(width(records))
+    together = model(batch, LENGTHS)
+    alone = [model(batch[i : i + 1, :n], LENGTHS[i : i + 1]) for i, n in enumerate(LENGTHS)]
+    torch.testing.assert_close(together, torch.cat(alone), atol=1e-5, rtol=0)
+
+
 @torch.no_grad()
 def test_row_encoder_gives_zeros_behind_each_case(tiny: MakeModel) -> None:
     encoder = tiny(sequence=KINDS["rows"], model={"encoder": "cnn"}).encoder
@@ -110,6 +135,16 @@ def test_row_encoder_gives_zeros_behind_each_case(tiny: MakeModel) -> None:
     assert lengths.tolist() == [4, 2, 1, 4]
     assert all(not features[case, n:].any() for case, n in enumerate(lengths))
     assert all(features[case, :n].any() for case, n in enumerate(lengths))
+
+
+@torch.no_grad()
+def test_frame_encoder_looks_at_each_case_s_own_frames_only(tiny: MakeModel) -> None:
+    encoder, looked_at = tiny(sequence=KINDS["slices"], model={"encoder": "cnn"}).encoder, []
+    encoder.layers[0].register_forward_pre_hook(lambda _, given: looked_at.append(len(given[0])))  # type: ignore[union-attr, operator, index]
+    features, lengths = encoder(padded(64, filler=1.0), LENGTHS)
+    assert looked_at == [int(LENGTHS.sum())]
+    assert lengths.tolist() == LENGTHS.tolist()
+    assert all(features[case, :n].any() and not features[case, n:].any() for case, n in enumerate(lengths))
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(8, 8), (9, 11), (16, 10)])

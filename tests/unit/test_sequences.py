@@ -1,4 +1,4 @@
-"""A picture becomes a sequence: each pixel once, none lost, mean 0 and deviation 1."""
+"""A picture becomes a sequence: each pixel once, none lost, mean 0 and deviation 1; batches end in zeros."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.sequences import SequenceBatch, standardise, to_steps
+from common.sequences import SequenceBatch, pad, standardise, to_steps
 from common.study import Patches, Rows
 
 sides = (
@@ -46,6 +46,14 @@ def test_patches_are_squares_of_the_picture_in_raster_order(side: tuple[int, int
     places = [(top, left) for top in range(0, size, patch) for left in range(0, size, patch)]
     for step, (top, left) in zip(steps, places, strict=True):
         assert np.array_equal(step, numbered(size)[top : top + patch, left : left + patch])
+
+
+@pytest.mark.parametrize("sequence", [Rows(size=16), Patches(size=16, patch=4)])
+def test_many_pictures_at_once_give_the_steps_of_each(sequence: Rows | Patches) -> None:
+    pictures = np.random.default_rng(0).random((2, 3, 16, 16))
+    together = to_steps(torch.from_numpy(pictures), sequence)
+    for index in np.ndindex(2, 3):
+        assert np.array_equal(together[index].numpy(), to_steps(pictures[index], sequence))
 
 
 def test_rows_are_the_picture_s_rows_from_top_to_bottom() -> None:
@@ -107,6 +115,47 @@ def test_concatenation_keeps_cases_together_and_in_order() -> None:
     joined = SequenceBatch.concatenate([batch(2), batch(0), batch(3, first=2)])
     whole = batch(5)
     assert all(torch.equal(getattr(joined, f), getattr(whole, f)) for f in ("steps", "lengths", "labels"))
+
+
+def cases_of(*lengths: int) -> list[torch.Tensor]:
+    """One case of each length, two features wide, of values that tell the case and the step."""
+    return [torch.arange(2.0 * n).reshape(n, 2) + 100 * (i + 1) for i, n in enumerate(lengths)]
+
+
+def test_padded_cases_are_whole_and_have_zeros_behind() -> None:
+    cases = cases_of(3, 1, 5)
+    found = pad(cases, torch.tensor([2, 0, 1]))
+    assert found.steps.shape == (3, 5, 2)
+    assert found.lengths.tolist() == [3, 1, 5]
+    assert found.labels.tolist() == [2, 0, 1]
+    for case, steps in zip(cases, found.steps, strict=True):
+        assert torch.equal(steps[: len(case)], case)
+        assert not steps[len(case) :].any()
+
+
+def test_batch_of_no_cases_is_empty_and_joins_any_other() -> None:
+    nothing, some = pad([], torch.zeros(0, dtype=torch.int64)), pad(cases_of(2, 3), torch.tensor([0, 1]))
+    assert len(nothing) == 0
+    for parts in ([nothing, some], [some, nothing], [some]):
+        joined = SequenceBatch.concatenate(parts)
+        assert torch.equal(joined.steps, some.steps) and joined.lengths.tolist() == [2, 3]
+    assert len(SequenceBatch.concatenate([nothing, nothing])) == 0
+
+
+def test_concatenation_pads_to_the_longest() -> None:
+    lengths = [2, 4, 1, 3]
+    cases, labels = cases_of(*lengths), torch.tensor([0, 1, 0, 1])
+    parts = [pad(cases[:2], labels[:2]), pad(cases[2:3], labels[2:3]), pad(cases[3:], labels[3:])]
+    joined, whole = SequenceBatch.concatenate(parts), pad(cases, labels)
+    assert all(torch.equal(getattr(joined, f), getattr(whole, f)) for f in ("steps", "lengths", "labels"))
+
+
+def test_taken_cases_are_as_long_as_their_longest() -> None:
+    taken = pad(cases_of(2, 6, 3), torch.tensor([0, 1, 1])).take(torch.tensor([2, 0]))
+    assert taken.steps.shape == (2, 3, 2)
+    assert taken.lengths.tolist() == [3, 2]
+    assert torch.equal(taken.steps[0], cases_of(2, 6, 3)[2])
+    assert not taken.steps[1, 2:].any()
 
 
 def test_lengths_stay_on_the_cpu_and_steps_know_their_size() -> None:

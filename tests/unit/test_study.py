@@ -27,9 +27,12 @@ from common.study import (
     to_canonical,
     to_toml,
 )
+from common.study.sections import Frames, Rows, Sequence, Slices, Steps, Variable, Window
 
 MakeStudy = Callable[..., Study]
 HEAD = {"name": "x", "labels": {"0": "normal", "1": "abnormal"}}
+VARIABLES = {"HR": {"centre": 80, "scale": 20}, "pH": {"centre": 7.4, "scale": 0.1}}
+KINDS = {kind.model_fields["kind"].default: kind for kind in get_args(get_args(Sequence)[0])}
 HEAD_TOML = '[study]\nname = "x"\n[study.labels]\n0 = "normal"\n1 = "abnormal"\n'
 
 
@@ -72,15 +75,40 @@ def test_template_is_the_defaults() -> None:
 
 def test_template_shows_every_key() -> None:
     shown = set(re.findall(r"^(?:# )?(\w+) = ", template(), flags=re.MULTILINE))
+    shown |= set(re.findall(r"^# \[\w+\.(\w+)\]", template(), flags=re.MULTILINE))
     keys = {key.rpartition(".")[2] for key in flat(parse_study({"study": HEAD}).model_dump())}
-    assert keys | set(Patches.model_fields) <= shown
+    assert keys.union(*(kind.model_fields for kind in KINDS.values())) <= shown
 
 
-def test_template_s_commented_keys_are_allowed() -> None:
-    text = re.sub(r"^# (\w+ = )", r"\1", template(), flags=re.MULTILINE)
-    study = parse_study(tomllib.loads(text.replace('kind = "rows"', 'kind = "patches"')))
-    assert study.sequence == Patches(size=128, patch=16)
+def uncommented(kind: str) -> Study:
+    """The template's study with every commented key that a kind of sequence takes."""
+    text = re.sub(r"^# (\[?[\w.]+(\]| = ))", r"\1", template(), flags=re.MULTILINE)
+    document = tomllib.loads(text)
+    given = {**document["sequence"], "kind": kind}
+    known = KINDS[kind].model_fields
+    return parse_study({**document, "sequence": {key: given[key] for key in given if key in known}})
+
+
+@pytest.mark.parametrize(
+    "sequence",
+    [
+        Rows(pixel_spacing_mm=1.5),
+        Patches(size=128, patch=16, pixel_spacing_mm=1.5),
+        Slices(pixel_spacing_mm=1.5, slice_spacing_mm=5.0, max_steps=400),
+        Frames(pixel_spacing_mm=1.5, max_steps=400),
+        Steps(variables={"heart_rate": Variable(centre=80, scale=20)}, max_steps=400),
+    ],
+    ids=lambda s: str(s.kind),
+)
+def test_template_s_commented_keys_are_allowed(sequence: Any) -> None:
+    study = uncommented(sequence.kind)
+    assert study.sequence == sequence
     assert study.training.clip_grad_norm == 1.0
+    assert study.data.window == Window(centre=40, width=400)
+
+
+def test_template_names_every_kind_of_sequence() -> None:
+    assert {f'"{kind}"' for kind in KINDS} <= set(re.findall(r'"\w+"', template()))
 
 
 def test_template_and_names_list_every_strategy() -> None:
@@ -114,6 +142,10 @@ def test_unknown_key_is_named_with_the_nearest_right_one(key: str, advice: str) 
     [
         ({"sequence": {"kind": "patches", "patc": 8}}, "'patch'"),
         ({"sequence": {"kind": "rows", "siz": 8}}, "'size'"),
+        ({"sequence": {"kind": "slices", "slice_spacing": 8}}, "'slice_spacing_mm'"),
+        ({"sequence": {"kind": "frames", "max_frames": 8}}, "'max_steps'"),
+        ({"sequence": {"kind": "steps", "variables": VARIABLES, "time_scal": 8}}, "'time_scale'"),
+        ({"data": {"window": {"center": 40, "width": 400}}}, "'centre'"),
         ({"federation": {"strategy": {"name": "fedprox", "proximal": 1}}}, "'proximal_mu'"),
         ({"federation": {"strategy": {"name": "fedadam", "beta1": 1}}}, "'beta_1'"),
         ({"federation": {"strategy": {"name": "krum", "num_malicious": 1}}}, "'num_malicious_sites'"),
@@ -135,6 +167,10 @@ def test_option_of_another_kind_is_unknown_and_the_known_ones_are_listed() -> No
     ("table", "key"),
     [
         ({"sequence": {"kind": "rows", "patch": 8}}, "sequence.patch"),
+        ({"sequence": {"kind": "rows", "max_steps": 8}}, "sequence.max_steps"),
+        ({"sequence": {"kind": "frames", "slice_spacing_mm": 8}}, "sequence.slice_spacing_mm"),
+        ({"sequence": {"kind": "steps", "variables": VARIABLES, "size": 8}}, "sequence.size"),
+        ({"data": {"window": {"centre": 40, "width": 400, "level": 1}}}, "data.window.level"),
         ({"federation": {"strategy": {"name": "fedavg", "tau": 1.0}}}, "federation.strategy.tau"),
     ],
 )
@@ -173,6 +209,15 @@ def test_every_unknown_key_is_named_at_once() -> None:
         ("sequence.kind", "columns"),
         ("sequence.size", 7),
         ("sequence.size", 1025),
+        ("sequence.pixel_spacing_mm", 0.0),
+        ("sequence.pixel_spacing_mm", float("inf")),
+        ("sequence", {"kind": "slices", "slice_spacing_mm": 0.0}),
+        ("sequence", {"kind": "slices", "max_steps": 0}),
+        ("sequence", {"kind": "frames", "max_steps": 65_537}),
+        ("data.window", {"centre": 40}),
+        ("data.window", {"centre": 40, "width": 0}),
+        ("data.window", {"centre": 40, "width": 0.5}),
+        ("data.window", {"centre": 40, "width": 400, "function": "gamma"}),
         ("model.encoder", "resnet"),
         ("model.cell", "transformer"),
         ("model.hidden", 0),
@@ -220,6 +265,7 @@ def test_value_out_of_bounds_is_refused_by_name(key: str, value: Any) -> None:
         ("data.min_test_cases", 0),
         ("sequence.size", 8),
         ("sequence.size", 1024),
+        ("sequence.pixel_spacing_mm", 1000.0),
         ("model.hidden", 4096),
         ("model.dropout", 0.999),
         ("training.learning_rate", 100),
@@ -248,6 +294,57 @@ def test_encoder_needs_patches_it_can_halve_twice(study: MakeStudy) -> None:
         study(sequence={"kind": "patches", "size": 16, "patch": 4}, model={"encoder": "cnn"})
     study(sequence={"kind": "patches", "size": 16, "patch": 8}, model={"encoder": "cnn"})
     study(sequence={"kind": "patches", "size": 16, "patch": 4})
+
+
+@pytest.mark.parametrize(
+    "sequence",
+    [
+        {"kind": "steps"},
+        {"kind": "steps", "variables": {}},
+        {"kind": "steps", "variables": {"HR": {"centre": 80}}},
+        {"kind": "steps", "variables": {"HR": {"centre": 80, "scale": 0}}},
+        {"kind": "steps", "variables": {"HR": {"centre": float("nan"), "scale": 1}}},
+        {"kind": "steps", "variables": {"": {"centre": 80, "scale": 1}}},
+        {"kind": "steps", "variables": VARIABLES, "time_scale": 0},
+        {"kind": "steps", "variables": VARIABLES, "max_steps": 0},
+    ],
+)
+def test_steps_need_variables_with_centre_and_scale(sequence: dict[str, Any]) -> None:
+    with pytest.raises(InvalidValue, match=r"^sequence\.(variables|time_scale|max_steps)"):
+        parse_study({"study": HEAD, "sequence": sequence})
+
+
+def test_narrow_window_is_allowed_where_its_function_takes_it() -> None:
+    for window in (
+        {"width": 1},
+        {"width": 0.5, "function": "linear-exact"},
+        {"width": 0.5, "function": "sigmoid"},
+    ):
+        assert parse_study({"study": HEAD, "data": {"window": {"centre": 0, **window}}}).data.window
+
+
+@pytest.mark.parametrize(
+    ("sequence", "frame"),
+    [
+        ({"kind": "slices", "size": 24}, (24, 24)),
+        ({"kind": "frames", "size": 24}, (24, 24)),
+        ({"kind": "steps", "variables": VARIABLES}, (1, 6)),
+    ],
+)
+def test_sequence_of_any_length_knows_what_a_step_shows(
+    sequence: dict[str, Any], frame: tuple[int, int]
+) -> None:
+    found = parse_study({"study": HEAD, "sequence": sequence}).sequence
+    assert (found.frame, found.max_steps) == (frame, None)  # type: ignore[union-attr]
+    assert not hasattr(found, "steps")  # nobody takes it for one length of all cases
+
+
+def test_encoder_is_for_pictures_only() -> None:
+    steps = {"kind": "steps", "variables": VARIABLES}
+    with pytest.raises(InvalidValue, match="encoder cnn looks at pictures"):
+        parse_study({"study": HEAD, "sequence": steps, "model": {"encoder": "cnn"}})
+    for kind in ("slices", "frames"):
+        parse_study({"study": HEAD, "sequence": {"kind": kind, "size": 8}, "model": {"encoder": "cnn"}})
 
 
 @pytest.mark.parametrize(
@@ -286,6 +383,18 @@ def test_classes_are_in_the_order_of_first_mention() -> None:
 def test_order_of_the_classes_survives_writing(again: Callable[[Study], Study]) -> None:
     written = parse_study({"study": {"name": "x", "labels": {"b": "well", "a": "sick"}}})
     assert again(written).study.classes == ("well", "sick")
+
+
+def test_order_of_the_variables_survives_writing_and_is_part_of_the_digest() -> None:
+    turned = dict(reversed(VARIABLES.items()))
+    one, other = (
+        parse_study({"study": HEAD, "sequence": {"kind": "steps", "variables": variables}})
+        for variables in (VARIABLES, turned)
+    )
+    assert digest(one) != digest(other)
+    for again in (from_canonical(to_canonical(other)), parse_study(tomllib.loads(to_toml(other)))):
+        assert again == other
+        assert list(again.sequence.variables) == ["pH", "HR"]  # type: ignore[union-attr]
 
 
 def test_order_of_the_classes_is_part_of_the_digest() -> None:
@@ -389,8 +498,10 @@ OTHERWISE: dict[str, Any] = {
     "data.min_patients": 2,
     "data.min_test_cases": 2,
     "data.test_split": "val",
+    "data.window": {"centre": 40.0, "width": 400.0},
     "sequence.kind": "patches",
     "sequence.size": 64,
+    "sequence.pixel_spacing_mm": 0.5,
     "model.encoder": "cnn",
     "model.cell": "lstm",
     "model.hidden": 64,
@@ -431,8 +542,9 @@ def test_digest_known_answer() -> None:
     text = to_canonical(parse_study({"study": HEAD}))
     assert text == (
         '{"study":{"name":"x","task":"classification","labels":{"0":"normal","1":"abnormal"}},'
-        '"data":{"modality":[],"min_cases":1,"min_patients":1,"min_test_cases":1,"test_split":"test"},'
-        '"sequence":{"kind":"rows","size":128},'
+        '"data":{"modality":[],"min_cases":1,"min_patients":1,"min_test_cases":1,"test_split":"test",'
+        '"window":null},'
+        '"sequence":{"kind":"rows","size":128,"pixel_spacing_mm":null},'
         '"model":{"encoder":"none","cell":"gru","hidden":128,"layers":1,"bidirectional":false,'
         '"pooling":"mean","dropout":0.0},'
         '"training":{"local_epochs":1,"batch_size":32,"optimizer":"adam","learning_rate":0.001,'
@@ -442,7 +554,7 @@ def test_digest_known_answer() -> None:
     )
     assert (
         digest(parse_study({"study": HEAD}))
-        == "82995887e6fe46d73e19ddf76f4817a58e20221169aa082f1b0ad4d73c4d497a"
+        == "fecff7ebafa67cf55d9ba6fcf66d6b82c7f2e89ff0f5e50fbcb16f72422bf127"
     )
 
 
@@ -470,6 +582,25 @@ def test_digest_changes_with_every_option_of_a_strategy(study: MakeStudy, name: 
     value = getattr(default.federation.strategy, option)
     other = value + 1 if isinstance(value, int) else value / 2 or 0.25
     assert digest(study(federation={"strategy": {"name": name, option: other}})) != digest(default)
+
+
+@pytest.mark.parametrize(
+    ("sequence", "key", "value"),
+    [
+        ({"kind": "slices"}, "slice_spacing_mm", 5.0),
+        ({"kind": "slices"}, "max_steps", 400),
+        ({"kind": "frames"}, "max_steps", 400),
+        ({"kind": "patches"}, "patch", 8),
+        ({"kind": "steps", "variables": VARIABLES}, "time_scale", 60.0),
+        ({"kind": "steps", "variables": VARIABLES}, "max_steps", 400),
+        ({"kind": "steps", "variables": VARIABLES}, "variables", {"HR": {"centre": 80, "scale": 10}}),
+    ],
+)
+def test_digest_changes_with_every_option_of_a_kind(sequence: dict[str, Any], key: str, value: Any) -> None:
+    default, other = (
+        parse_study({"study": HEAD, "sequence": s}) for s in (sequence, {**sequence, key: value})
+    )
+    assert digest(default) != digest(other)
 
 
 def test_digest_is_of_values_not_of_how_they_are_written() -> None:

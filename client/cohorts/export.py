@@ -1,0 +1,77 @@
+"""A folder of de-identified DICOM, for those who need files and not tensors."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from client.cohorts.home import Home
+from client.cohorts.intake import Tally, found_below
+from client.dicom.cleaning import Cleaned, clean
+from client.dicom.workers import Limits, WorkerPool
+from common.errors import OutputExists
+from common.files import unwritable, write_atomically
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What became of the files: written, copies of one already written, and those left out, by reason."""
+
+    seen: int
+    written: int
+    copies: int
+    left_out: Counter[str] = field(default_factory=Counter)
+    names: tuple[tuple[str, str], ...] = ()
+
+
+def export(
+    home: Home,
+    roots: Sequence[Path],
+    out: Path,
+    *,
+    allow_burned_in: bool = False,
+    progress: Callable[[Tally], None] = lambda _: None,
+) -> Exported:
+    """Write the pictures below ``roots`` into ``out`` without anything that names a person.
+
+    Raises:
+        NothingFound: There is no file.
+        OutputExists: ``out`` holds something already.
+        DiskFull, OutputUnwritable: It cannot be written.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise OutputExists(f"{out} already holds something", hint="Choose another --out.")
+    found = found_below(roots)
+    written, copies, left_out, names = 0, 0, Counter[str](), []
+    tally = Tally(found=len(found))
+    work = partial(clean, key=home.key, allow_burned_in=allow_burned_in)
+    limits = Limits(home.policy.file_time_s, home.policy.file_memory_mib * 2**20)
+    with WorkerPool(work, min(os.cpu_count() or 1, len(found)), limits).running() as pool:
+        for item, result in pool.map(found):
+            if isinstance(result, Cleaned):
+                fresh = _write(out / result.name, result.data)
+                written, copies = written + fresh, copies + (not fresh)
+            else:
+                left_out[str(result.reason)] += 1
+                names.append((item.name, str(result.reason)))
+                tally.quarantined += 1
+            tally.done += 1
+            progress(tally)
+    home.audit("dicom.deidentified", seen=len(found), written=written)
+    return Exported(len(found), written, copies, left_out, tuple(names))
+
+
+def _write(path: Path, data: bytes) -> bool:
+    """Whether the file is new; the same instance may have been found twice."""
+    if path.exists():
+        return False
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(path, error) from None
+    write_atomically(path, data)
+    return True

@@ -1,0 +1,159 @@
+"""The site's home: one folder that holds everything Consilium keeps at a hospital.
+
+    site.toml     who the site is, which archives it talks to
+    policy.toml   what the hospital allows
+    site.db       what was taken in, and the cases made of it
+    audit.jsonl   what was done, chained by hashes (audit.head: its last digest)
+    keys/         the key of the pseudonyms; a copy of it belongs in the hospital's safe
+    cohorts/      the pixels of each cohort
+    inbox/        what an archive sent, until it has been taken in
+
+Only its owner can read it (mode 0700).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from client.cohorts.settings import POLICY_TEMPLATE, SITE_TEMPLATE, Policy, SiteSettings, read_settings
+from client.dicom.pseudonyms import KEY_BYTES, Pseudonyms
+from common.audit import AuditLog, Fact
+from common.errors import HomeBusy, HomeInvalid, HomeMissing, OutputExists
+from common.files import unwritable, write_atomically
+
+VARIABLE = "CONSILIUM_HOME"
+SITE_FILE, POLICY_FILE, KEY_FILE = "site.toml", "policy.toml", "keys/pseudonyms.key"
+
+
+@dataclass(frozen=True)
+class Home:
+    """The home of one site."""
+
+    folder: Path
+
+    @cached_property
+    def settings(self) -> SiteSettings:
+        """``site.toml``."""
+        return read_settings(self.folder / SITE_FILE, SiteSettings)
+
+    @cached_property
+    def policy(self) -> Policy:
+        """``policy.toml``."""
+        return read_settings(self.folder / POLICY_FILE, Policy)
+
+    @cached_property
+    def key(self) -> bytes:
+        """The key of the site's pseudonyms.
+
+        Raises:
+            HomeInvalid: It is missing or not one.
+        """
+        path = self.folder / KEY_FILE
+        try:
+            key = bytes.fromhex(path.read_text(encoding="ascii").strip())
+        except (OSError, ValueError):
+            raise HomeInvalid(f"{path} cannot be read; without it no picture can be taken in") from None
+        if len(key) != KEY_BYTES:
+            raise HomeInvalid(f"{path} does not hold {KEY_BYTES} bytes in hexadecimal")
+        return key
+
+    @property
+    def pseudonyms(self) -> Pseudonyms:
+        """The site's pseudonyms."""
+        return Pseudonyms(self.key)
+
+    @property
+    def database(self) -> Path:
+        """``site.db``."""
+        return self.folder / "site.db"
+
+    @property
+    def inbox(self) -> Path:
+        """Where archives' files arrive unless a command says otherwise."""
+        return self.folder / "inbox"
+
+    def cohort_folder(self, name: str) -> Path:
+        """Where the pixels of a cohort lie."""
+        return self.folder / "cohorts" / name
+
+    def audit(self, event: str, **facts: Fact) -> None:
+        """Add a line to the audit log.
+
+        Raises:
+            AuditBroken: The log is not the one that was written.
+        """
+        AuditLog(self.folder / "audit.jsonl").append(event, **facts)
+
+    @contextmanager
+    def changing(self, cohort: str) -> Iterator[None]:
+        """Nobody else changes the cohort during the block.
+
+        Raises:
+            HomeBusy: Another process does so already.
+        """
+        path = self.folder / "cohorts" / f".{cohort}.lock"
+        try:
+            path.parent.mkdir(exist_ok=True, mode=0o700)
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise unwritable(path, error) from None
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise HomeBusy(f"cohort {cohort!r} is being changed") from None
+            yield
+        finally:
+            os.close(handle)
+
+
+def home_folder(given: Path | None) -> Path:
+    """The folder that is meant: the one given, ``CONSILIUM_HOME``, or ``~/.consilium``."""
+    named = os.environ.get(VARIABLE)
+    return (given or (Path(named) if named else Path.home() / ".consilium")).expanduser().absolute()
+
+
+def open_home(given: Path | None) -> Home:
+    """The site's home.
+
+    Raises:
+        HomeMissing: There is none.
+    """
+    folder = home_folder(given)
+    if not (folder / SITE_FILE).is_file():
+        raise HomeMissing(f"{folder} holds no {SITE_FILE}")
+    return Home(folder)
+
+
+def create_home(given: Path | None, name: str) -> Home:
+    """A new site with default settings and a key of its own.
+
+    Raises:
+        OutputExists: There is something already.
+        DiskFull, OutputUnwritable: It cannot be written.
+    """
+    folder = home_folder(given)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise OutputExists(f"{folder} already holds something", hint="Choose another --home.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)
+        for inner in ("keys", "cohorts", "inbox"):
+            (folder / inner).mkdir(mode=0o700)
+    except OSError as error:
+        raise unwritable(folder, error) from None
+    write_atomically(folder / KEY_FILE, secrets.token_bytes(KEY_BYTES).hex() + "\n")
+    (folder / KEY_FILE).chmod(0o400)
+    write_atomically(folder / POLICY_FILE, POLICY_TEMPLATE)
+    # Last, because a folder with a site.toml is a site.
+    write_atomically(folder / SITE_FILE, SITE_TEMPLATE.format(name=name))
+    home = Home(folder)
+    home.audit("site.created", site=home.settings.name)
+    return home

@@ -1,0 +1,211 @@
+"""One file, from its bytes to what may be kept of it. This runs in a worker that may die of it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pydicom import Dataset
+
+from client.dicom.archive import Found, companion, read_bytes
+from client.dicom.burned_in import suspicion
+from client.dicom.decoding import decode, has_pixels
+from client.dicom.frames import frames_of
+from client.dicom.instance import Instance, scanner_of
+from client.dicom.masks import Mask
+from client.dicom.nifti import nifti_mask
+from client.dicom.objects import kind_of
+from client.dicom.outcomes import Kind, Quarantined, Reason
+from client.dicom.pixels import Display, Pixels, digest_of
+from client.dicom.place import Frame
+from client.dicom.pseudonyms import Pseudonyms
+from client.dicom.header import text
+from client.dicom.reading import read
+from client.dicom.segmentations import seg_mask
+
+MAX_FILE_BYTES = 2**30
+"""Largest file that is read whole."""
+
+LEFT_OUT_BY_RULE = frozenset({Kind.localiser, Kind.derived})
+_YEAR = re.compile(r"(19|20)\d\d")
+_DATES = ("AcquisitionDate", "ContentDate", "SeriesDate", "StudyDate")
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What the caller wants of every file.
+
+    Attributes:
+        key: Of the site's pseudonyms.
+        mask_places: Folders and archives below which SEG and NIfTI files are masks.
+        modalities: Modalities to keep; empty for all.
+        keep_derived: Keep localisers and derived pictures too.
+        allow_burned_in: A person has looked at the pictures: they show no names.
+    """
+
+    key: bytes
+    mask_places: tuple[str, ...] = ()
+    modalities: tuple[str, ...] = ()
+    keep_derived: bool = False
+    allow_burned_in: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """An object with its pixels, ready to be stored under their digest."""
+
+    instance: Instance
+    pixels: Pixels
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """A known object that is no picture to train on.
+
+    Attributes:
+        kind: What it is.
+        decoded: Whether its pixels can be decoded; None where it has none.
+    """
+
+    kind: Kind
+    decoded: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A file for quarantine; ``decoded`` as of :class:`Passed`."""
+
+    reason: Reason
+    detail: str = ""
+    decoded: bool | None = None
+
+
+Examined = Taken | Passed | Refused
+
+
+def examine(found: Found, orders: Orders) -> Examined:
+    """What becomes of one file.
+
+    Raises:
+        Quarantined: It cannot be read. MemoryError and decoders' own exceptions pass through.
+    """
+    if found.reason is not None:
+        raise Quarantined(found.reason)
+    data = read_bytes(found, MAX_FILE_BYTES)
+    source = hashlib.sha256(data).hexdigest()
+    as_mask = f"{found.locator}/".startswith(orders.mask_places)
+    if as_mask and found.name.endswith((".nii", ".nii.gz")):
+        return _taken_nifti(data, found.name, source, Pseudonyms(orders.key))
+    try:
+        dataset = read(data)
+    except Quarantined as refused:
+        if refused.reason in {Reason.not_dicom, Reason.empty} and companion(found.name):
+            return Passed(Kind.companion)
+        raise
+    return examine_object(dataset, source, orders, as_mask=as_mask)
+
+
+def examine_object(dataset: Dataset, source: str, orders: Orders, *, as_mask: bool = False) -> Examined:
+    """What becomes of one object; ``source`` is the digest of the file that held it."""
+    kind = _kind(dataset, orders)
+    if kind is not None and not (as_mask and kind is Kind.segmentation):
+        return Passed(kind, _decodes(dataset))
+    decoded: bool | None = False if has_pixels(dataset) else None
+    try:
+        pixels = decode(dataset)
+        decoded = True
+        if kind is Kind.segmentation:
+            return _taken_mask(dataset, pixels, source, Pseudonyms(orders.key))
+        instance = _instance(dataset, pixels, source, Pseudonyms(orders.key))
+        suspected = None if orders.allow_burned_in else suspicion(dataset, pixels.frames)
+    except Quarantined as refused:
+        return Refused(refused.reason, refused.detail, decoded)
+    return Refused(Reason.burned_in, suspected, decoded) if suspected else _taken(instance, pixels)
+
+
+def _taken(instance: Instance, pixels: Pixels) -> Taken:
+    return Taken(instance, pixels, digest_of(pixels.frames))
+
+
+def _kind(dataset: Dataset, orders: Orders) -> Kind | None:
+    kind = kind_of(dataset)
+    if kind in LEFT_OUT_BY_RULE and orders.keep_derived:
+        kind = None
+    if kind is None and orders.modalities and text(dataset, "Modality") not in orders.modalities:
+        return Kind.unwanted
+    return kind
+
+
+def _decodes(dataset: Dataset) -> bool | None:
+    if not has_pixels(dataset):
+        return None
+    try:
+        decode(dataset)
+    except Quarantined:
+        return False
+    return True
+
+
+def _instance(dataset: Dataset, pixels: Pixels, source: str, names: Pseudonyms) -> Instance:
+    patient = text(dataset, "PatientID")
+    if not patient:
+        raise Quarantined(Reason.no_patient)
+    uids = {k: text(dataset, k) for k in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")}
+    missing = [keyword for keyword, uid in uids.items() if not uid]
+    if missing:
+        raise Quarantined(Reason.no_identity, missing[0])
+    study, series, sop = (names.uid(uid or "") for uid in uids.values())
+    space, model = text(dataset, "FrameOfReferenceUID"), text(dataset, "ManufacturerModelName")
+    return Instance(
+        patient=names.patient(patient),
+        study=study,
+        series=series,
+        sop=sop,
+        space=names.uid(space) if space else "",
+        modality=text(dataset, "Modality") or "",
+        scanner=scanner_of(text(dataset, "Manufacturer") or "", names.text(model, 4) if model else ""),
+        year=_year(dataset),
+        frames=frames_of(dataset, len(pixels.frames)),
+        source=source,
+    )
+
+
+def _year(dataset: Dataset) -> int | None:
+    for keyword in _DATES:
+        if found := _YEAR.match(text(dataset, keyword) or ""):
+            return int(found[0])
+    return None
+
+
+def _taken_mask(dataset: Dataset, pixels: Pixels, source: str, names: Pseudonyms) -> Taken:
+    """A DICOM segmentation; it need not name a patient, because it is matched by what it was drawn on."""
+    mask = seg_mask(dataset, pixels.frames)
+    return _stored_mask(mask, source, names, map(names.uid, mask.referenced))
+
+
+def _taken_nifti(data: bytes, name: str, source: str, names: Pseudonyms) -> Taken:
+    """A NIfTI mask, whose name may be that of a patient, study, series or object."""
+    stem = name.rpartition("/")[2].removesuffix(".gz").removesuffix(".nii")
+    return _stored_mask(nifti_mask(data), source, names, (names.patient(stem), names.uid(stem)))
+
+
+def _stored_mask(mask: Mask, source: str, names: Pseudonyms, referenced: Iterable[str]) -> Taken:
+    instance = Instance(
+        patient="",
+        study="",
+        series="",
+        sop=f"mask-{source}",
+        space=names.uid(mask.frame_of_reference) if mask.frame_of_reference else "",
+        modality="SEG",
+        scanner="",
+        year=None,
+        frames=tuple(Frame(plane=plane) for plane in mask.planes),
+        source=source,
+        mask=True,
+        referenced=tuple(sorted(referenced)),
+        apart_mm=mask.spacing_mm,
+    )
+    return _taken(instance, Pixels(mask.values, Display()))

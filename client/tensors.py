@@ -1,0 +1,316 @@
+"""From what a site has stored of a case to the steps that a model reads.
+
+Invariants:
+
+* Pictures go to the device as they are stored, one or two bytes a pixel, and become brightness there.
+* Nothing is cut away: a case that does not fit the study's field or its number of steps is an error.
+* What was not measured is not made up: a value of 0 comes with a flag of 0.
+* Statistics are the case's own or the study's, never those of other patients.
+
+Resampling goes by two small matrices, one for each side of the picture. They hold the triangle filter of
+Pillow's and torch's antialiased bilinear resampling, which themselves cannot lay a picture on a grid of a
+given spacing: they only divide it into whole pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from client.dicom.display import black_and_white, is_sigmoid, stretched
+from client.dicom.pixels import Display, Window
+from common.errors import CaseTooWide, CohortUnsuitable
+from common.sequences import SequenceBatch, pad, to_steps
+from common.study import Frames, Patches, PictureSequence, Rows, Slices, Steps, Study
+
+CHUNK_PIXELS = 2**25
+"""Pixels that are brightness at one time: 128 MiB as float32, and some copies of it."""
+
+MOST_STEPS = 2**16
+"""Most steps of a case where the study states no limit: a spacing that is nonsense asks for billions."""
+
+SpacingMm = tuple[float | None, float, float]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pictures:
+    """The pictures of one case as stored.
+
+    Attributes:
+        frames: (T, H, W), or T times (H, W): uint8, int8, uint16, int16 or float32; may be a read-only map
+            of a file.
+        display: How they are to be shown.
+        spacing_mm: Between steps, rows, columns; None where it is not known.
+        name: What errors call the case: its pseudonym.
+    """
+
+    frames: NDArray[Any] | Sequence[NDArray[Any]]
+    display: Display
+    spacing_mm: SpacingMm | None
+    name: str
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """T, H, W."""
+        height, width = self.frames[0].shape
+        return len(self.frames), height, width
+
+
+@dataclass(frozen=True, slots=True)
+class _Grid:
+    """Where the study's pixels lie in a case: about the same middle, so many of the case's own apart."""
+
+    count: int
+    steps: float
+    rows: float
+    columns: float
+
+
+def picture_steps(pictures: Pictures, study: Study, device: torch.device) -> torch.Tensor:
+    """A case's pictures as standardised steps.
+
+    Args:
+        pictures: One picture for rows and patches; a stack for slices; a clip for frames.
+        study: Its ``[sequence]`` and ``[data] window``.
+        device: Where the work is done and the result lies.
+
+    Returns:
+        (T, F) float32, mean 0 and standard deviation 1 over the case; zeros if the case is constant.
+
+    Raises:
+        CaseTooWide: Part of a picture, or a step, would have to be cut away.
+        CohortUnsuitable: The case is not of the study's kind, or its spacing is needed and not known.
+    """
+    sequence = _of_pictures(study)
+    return _alike([pictures], _grid(pictures, sequence), study, device)[0]
+
+
+def batch_steps(
+    cases: Sequence[Pictures], labels: Sequence[int], study: Study, device: torch.device
+) -> SequenceBatch:
+    """Many cases as one padded batch; those of one shape and spacing are worked on together.
+
+    Args:
+        cases: As for :func:`picture_steps`.
+        labels: Class of each.
+        study: As for :func:`picture_steps`.
+        device: As for :func:`picture_steps`.
+
+    Raises:
+        CaseTooWide, CohortUnsuitable: As :func:`picture_steps`.
+    """
+    sequence, window = _of_pictures(study), _window(study)
+    groups: dict[tuple[Any, ...], list[int]] = defaultdict(list)
+    for index, case in enumerate(cases):
+        grid = _grid(case, sequence)
+        groups[grid, case.shape, case.frames[0].dtype.str, is_sigmoid(case.display, window)].append(index)
+    steps: dict[int, torch.Tensor] = {}
+    for (grid, *_), members in groups.items():
+        steps.update(zip(members, _alike([cases[i] for i in members], grid, study, device), strict=True))
+    classes = torch.tensor(labels, dtype=torch.int64, device=device)
+    return pad([steps[index] for index in range(len(cases))], classes)
+
+
+def record_steps(
+    times: NDArray[np.float64],
+    values: NDArray[np.float32],
+    variables: Sequence[str],
+    study: Study,
+    name: str = "",
+) -> torch.Tensor:
+    """A record of measurements as steps: V scaled values, V observed flags, V gaps.
+
+    A gap is the time since the variable was last measured before this step, or since the record's first
+    step, in units of ``time_scale``: the interval of GRU-D (Che et al. 2018, Sci. Rep. 8:6085).
+
+    Args:
+        times: (T,) float64, when each row was measured.
+        values: (T, V') float32, NaN where not measured.
+        variables: The V' names of the columns; those the study does not name are ignored, and so is a time
+            at which nothing else was measured.
+        study: Its ``[sequence]``, of kind steps.
+        name: What errors call the case.
+
+    Returns:
+        (T'', 3 V) float32, on the CPU, in order of time. A record without any measurement is a single step.
+
+    Raises:
+        CaseTooWide: It has more steps than the study allows.
+        CohortUnsuitable: The study asks for pictures, or for a variable that the cohort does not have.
+    """
+    sequence = study.sequence
+    if not isinstance(sequence, Steps):
+        raise CohortUnsuitable(f"{name}: a record, where the study asks for {sequence.kind}")
+    when, read = _measured(times, values, variables, sequence)
+    _check_steps(name, len(when), sequence.max_steps)
+    observed = np.isfinite(read)
+    centre = np.array([variable.centre for variable in sequence.variables.values()])
+    scale = np.array([variable.scale for variable in sequence.variables.values()])
+    scaled = (np.where(observed, read, centre) - centre) / scale
+    gaps = _gaps(when, observed) / sequence.time_scale
+    return torch.from_numpy(np.concatenate([scaled, observed, gaps], axis=1).astype(np.float32))
+
+
+def _measured(
+    times: NDArray[np.float64], values: NDArray[np.float32], variables: Sequence[str], sequence: Steps
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(T,) times at which something that the study names was measured, in order, and (T, V) the values."""
+    missing = [variable for variable in sequence.variables if variable not in variables]
+    if missing:
+        raise CohortUnsuitable(f"the cohort lacks variables that the study names: {', '.join(missing)}")
+    named = np.asarray(values, dtype=np.float64)[:, [variables.index(v) for v in sequence.variables]]
+    own = np.isfinite(named).any(axis=1)
+    if not own.any():
+        return np.zeros(1), np.full((1, named.shape[1]), np.nan)
+    when = np.asarray(times, dtype=np.float64)[own]
+    order = np.argsort(when, kind="stable")
+    return when[order], named[own][order]
+
+
+def _gaps(times: NDArray[np.float64], observed: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """(T, V): time since a variable was last observed before each step, or since the first step."""
+    last = np.maximum.accumulate(np.where(observed, times[:, None], times[0]), axis=0)
+    before = np.concatenate([np.full_like(last[:1], times[0]), last[:-1]])
+    gaps: NDArray[np.float64] = times[:, None] - before
+    return gaps
+
+
+def _of_pictures(study: Study) -> PictureSequence:
+    if isinstance(study.sequence, PictureSequence):
+        return study.sequence
+    raise CohortUnsuitable("the cohort holds pictures, and the study asks for records of measurements")
+
+
+def _grid(case: Pictures, sequence: PictureSequence) -> _Grid:
+    """The study's grid in the case, once it is known that the whole case lies on it."""
+    count, height, width = case.shape
+    if isinstance(sequence, Rows | Patches) and count != 1:
+        raise CohortUnsuitable(f"{case.name}: {count} pictures, where kind {sequence.kind} reads one")
+    rows, columns, steps = height / sequence.size, width / sequence.size, 1.0
+    if sequence.pixel_spacing_mm is not None:
+        _, row_mm, column_mm = case.spacing_mm or (None, None, None)
+        rows = sequence.pixel_spacing_mm / _known(case, row_mm)
+        columns = sequence.pixel_spacing_mm / _known(case, column_mm)
+        # A picture that fills the field must not fail over the rounding of its spacing.
+        if max(height / rows, width / columns) > sequence.size * (1 + 1e-6):
+            raise CaseTooWide(
+                f"{case.name}: {height / rows:.1f} x {width / columns:.1f} pixels of "
+                f"{sequence.pixel_spacing_mm} mm, and the field has {sequence.size} x {sequence.size}"
+            )
+    if isinstance(sequence, Slices) and sequence.slice_spacing_mm is not None and count > 1:
+        steps = sequence.slice_spacing_mm / _known(case, case.spacing_mm and case.spacing_mm[0])
+        count = math.ceil(count / steps * (1 - 1e-6))
+    if isinstance(sequence, Slices | Frames):
+        _check_steps(case.name, count, sequence.max_steps)
+    return _Grid(count, steps, rows, columns)
+
+
+def _known(case: Pictures, spacing_mm: float | None) -> float:
+    if spacing_mm is None or not math.isfinite(spacing_mm) or spacing_mm <= 0:
+        raise CohortUnsuitable(
+            f"{case.name}: the spacing of its pixels or slices is not known",
+            hint="Leave the case out, or ask for a study without pixel_spacing_mm and slice_spacing_mm.",
+        )
+    return spacing_mm
+
+
+def _check_steps(name: str, count: int, most: int | None) -> None:
+    if count > (most or MOST_STEPS):
+        raise CaseTooWide(
+            f"{name}: {count} steps, and the study takes {most or MOST_STEPS}",
+            hint="Raise [sequence] max_steps or slice_spacing_mm, or leave the case out.",
+        )
+
+
+def _alike(cases: Sequence[Pictures], grid: _Grid, study: Study, device: torch.device) -> torch.Tensor:
+    """(N, T, F) steps of cases that have one shape, one stored type and one grid."""
+    sequence, (count, height, width) = _of_pictures(study), cases[0].shape
+    rows = _triangle(height, sequence.size, grid.rows).to(device)
+    columns = _triangle(width, sequence.size, grid.columns).to(device).T
+    window = _window(study)
+    shades = torch.tensor([_shades(case, window) for case in cases]).repeat_interleave(count, dim=0)
+    sigmoid = is_sigmoid(cases[0].display, window)
+    frames = [frame for case in cases for frame in case.frames]
+    chunk = max(1, CHUNK_PIXELS // (height * width))
+    seen = []
+    for first in range(0, len(frames), chunk):
+        # A copy, for torch wants memory that it might write to.
+        stored = torch.from_numpy(np.stack(frames[first : first + chunk])).to(device)
+        brightness = _brightness(stored, shades[first : first + chunk].to(device), sigmoid)
+        seen.append(rows @ (brightness @ columns))
+    field = torch.cat(seen).reshape(len(cases), count, -1)
+    if grid.steps != 1:
+        field = _triangle(count, grid.count, grid.steps).to(device) @ field
+    field = _standardised(field)
+    if isinstance(sequence, Rows | Patches):
+        return to_steps(field.reshape(-1, sequence.size, sequence.size), sequence)
+    return field
+
+
+def _window(study: Study) -> Window | None:
+    asked = study.data.window
+    return None if asked is None else Window(asked.centre, asked.width, asked.function)
+
+
+def _shades(case: Pictures, window: Window | None) -> tuple[float, float]:
+    """The stored value shown black, and one over how far white lies from it; 0 for a constant case."""
+    black, white = black_and_white(case.display, window) or _range(case)
+    return black, 0.0 if white == black else 1.0 / (white - black)
+
+
+def _range(case: Pictures) -> tuple[float, float]:
+    """The case's own least and greatest finite value, as black and white."""
+    least, greatest = math.inf, -math.inf
+    for frame in case.frames:
+        finite = frame[np.isfinite(frame)] if frame.dtype.kind == "f" else frame
+        if finite.size:
+            least, greatest = min(least, float(finite.min())), max(greatest, float(finite.max()))
+    return stretched(case.display, least, greatest) if least <= greatest else (0.0, 0.0)
+
+
+def _brightness(stored: torch.Tensor, shades: torch.Tensor, sigmoid: bool) -> torch.Tensor:
+    """(N, H, W) float32 in [0, 1] of stored values, through windows (N, 2); what is no number is black."""
+    black, per_value = shades[:, 0, None, None], shades[:, 1, None, None]
+    shown = (stored.to(torch.float32) - black) * per_value
+    if sigmoid:  # DICOM PS3.3 C.11.2.1.3.1, in a form that cannot overflow
+        shown = 0.5 + 0.5 * torch.tanh(2 * (shown - 0.5))
+    return shown.clamp(0, 1).nan_to_num(0.0) if stored.is_floating_point() else shown.clamp(0, 1)
+
+
+def _standardised(values: torch.Tensor) -> torch.Tensor:
+    """(N, ...) with mean 0 and standard deviation 1 over each case, as ``common.sequences.standardise``."""
+    over = tuple(range(1, values.ndim))
+    centred = values - values.mean(over, keepdim=True)
+    deviation = centred.std(over, correction=0, keepdim=True)
+    return torch.where(deviation > 1e-6, centred / deviation, torch.zeros_like(centred))
+
+
+@lru_cache(maxsize=64)
+def _triangle(given: int, wanted: int, apart: float) -> torch.Tensor:
+    """Weights that resample ``given`` samples to ``wanted`` new ones about the same middle.
+
+    With new sample j at c_j = (given - 1) / 2 + (j - (wanted - 1) / 2) * apart, the weight of sample i is
+    max(0, 1 - |c_j - i| / max(apart, 1)), and each row has the sum 1: linear between samples when they become
+    more, an average over the new sample's surroundings when they become fewer.
+
+    Args:
+        given: Number of samples.
+        wanted: Number of new samples.
+        apart: Samples from one new sample to the next.
+
+    Returns:
+        (wanted, given) float32, on the CPU; zeros for a new sample that lies beside the given ones.
+    """
+    centre = (given - 1) / 2 + (torch.arange(wanted, dtype=torch.float64) - (wanted - 1) / 2) * apart
+    distance = (centre[:, None] - torch.arange(given, dtype=torch.float64)).abs()
+    weight = (1 - distance / max(apart, 1.0)).clamp_min(0)
+    inside = (centre > -0.5 - 1e-6) & (centre < given - 0.5 + 1e-6)
+    return (weight / weight.sum(dim=1, keepdim=True).clamp_min(1e-12) * inside[:, None]).to(torch.float32)
