@@ -14,7 +14,7 @@ import torch
 
 from client.sources import Entry, Source
 from common.errors import EmptySite, LabelUnknown, NoTestCases, TooFewCases
-from common.sequences import SequenceBatch
+from common.sequences import Cases, SequenceBatch
 from common.study import Study
 
 CACHE_BYTES = 4 * 2**30
@@ -81,15 +81,75 @@ def decode(source: Source, entries: Sequence[Entry], study: Study, device: torch
     return source.tensors(entries, [_label(entry, study) for entry in entries], study, device)
 
 
+class StreamedCases:
+    """Cases that are read from the site's store batch by batch, because together they would fill the memory.
+
+    Args:
+        source: Where they are.
+        entries: Which they are.
+        study: What they are made for.
+        device: Where batches are wanted.
+        size_bytes: What all of them would take.
+    """
+
+    def __init__(
+        self, source: Source, entries: Sequence[Entry], study: Study, device: torch.device, size_bytes: int
+    ) -> None:
+        self._source, self._entries, self._study = source, entries, study
+        self.device, self.size_bytes = device, size_bytes
+        found = [_label(entry, study) for entry in entries]
+        self.labels = torch.tensor(found, dtype=torch.int64, device=device)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def take(self, index: torch.Tensor) -> SequenceBatch:
+        """The cases at ``index`` ((B,) int64 on the CPU), in its order.
+
+        Raises:
+            DataError: As :func:`decode`.
+        """
+        wanted = [self._entries[at] for at in index.tolist()]
+        return decode(self._source, wanted, self._study, self.device)
+
+
+class PooledCases:
+    """The cases of several sites as one; a site's come in the order of its own."""
+
+    def __init__(self, parts: Sequence[Cases]) -> None:
+        self._parts = parts
+        self._ends = torch.tensor([len(part) for part in parts]).cumsum(0)
+        self.labels = torch.cat([part.labels for part in parts])
+        self.device = parts[0].device
+        self.size_bytes = sum(part.size_bytes for part in parts)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, index: torch.Tensor) -> SequenceBatch:
+        """The cases at ``index`` ((B,) int64 on the CPU), in its order."""
+        owner = torch.searchsorted(self._ends, index, right=True)
+        taken, places = [], []
+        for number, part in enumerate(self._parts):
+            where = (owner == number).nonzero().flatten()
+            if len(where):
+                first = int(self._ends[number]) - len(part)
+                taken.append(part.take(index[where] - first))
+                places.append(where)
+        return SequenceBatch.concatenate(taken).take(torch.cat(places).argsort())
+
+
 class CaseCache:
-    """Decoded cases of the sites a process serves; the least recently used go first when memory is short."""
+    """Cases of the sites a process serves, decoded; the least recently used go first when memory is short.
+
+    Cases that together take more than the limit are not held, but read again for every batch.
+    """
 
     def __init__(self, limit_bytes: int = CACHE_BYTES) -> None:
         self._limit_bytes = limit_bytes
-        self._size_bytes = 0
-        self._held: OrderedDict[tuple[str, ...], SequenceBatch] = OrderedDict()
+        self._held: OrderedDict[tuple[str, ...], Cases] = OrderedDict()
 
-    def get(self, source: Source, split: Split, study: Study, device: torch.device) -> SequenceBatch:
+    def get(self, source: Source, split: Split, study: Study, device: torch.device) -> Cases:
         """One split of a site's cases on ``device``, decoded if need be.
 
         Raises:
@@ -99,16 +159,23 @@ class CaseCache:
         key = (*source.stamp(), split, shape, str(device))
         if key not in self._held:
             entries = site_cases(source.entries(study), source.name, study).of(split)
-            self._held[key] = decode(source, entries, study, device)
-            self._size_bytes += self._held[key].size_bytes
-            self._shrink()
+            size_bytes = source.size_bytes(entries, study)
+            if size_bytes > self._limit_bytes:
+                self._held[key] = StreamedCases(source, entries, study, device, size_bytes)
+            else:
+                self._held[key] = decode(source, entries, study, device)
+                self._shrink()
         self._held.move_to_end(key)
         return self._held[key]
 
     def _shrink(self) -> None:
-        while len(self._held) > 1 and self._size_bytes > self._limit_bytes:
-            _, batch = self._held.popitem(last=False)
-            self._size_bytes -= batch.size_bytes
+        """Let go of the oldest until the tensors that are held fit."""
+        tensors = {key: batch for key, batch in self._held.items() if isinstance(batch, SequenceBatch)}
+        size_bytes = sum(batch.size_bytes for batch in tensors.values())
+        for key in list(tensors)[:-1]:
+            if size_bytes > self._limit_bytes:
+                size_bytes -= tensors[key].size_bytes
+                del self._held[key]
 
 
 def _label(entry: Entry, study: Study) -> int:

@@ -70,6 +70,12 @@ class ManifestSource:
         """
         return manifest_entries(read_manifest(self.manifest), self.name, study)
 
+    def size_bytes(self, entries: Sequence[Entry], study: Study) -> int:
+        """Memory that the entries' steps take as tensors."""
+        sequence = study.sequence
+        steps = sequence.steps if isinstance(sequence, SINGLE_PICTURES) else 0
+        return len(entries) * steps * _step_bytes(study)
+
     def tensors(
         self, entries: Sequence[Entry], labels: Sequence[int], study: Study, device: torch.device
     ) -> SequenceBatch:
@@ -114,6 +120,14 @@ class CohortSource:
             if case.label
         )
 
+    def size_bytes(self, entries: Sequence[Entry], study: Study) -> int:
+        """Memory that the entries' steps take as tensors, padded to the longest, nearly."""
+        cohort, sequence = _opened(self.stamp()), study.sequence
+        if isinstance(sequence, SINGLE_PICTURES):
+            return len(entries) * sequence.steps * _step_bytes(study)
+        longest = max((_steps(cohort, e.item, study) for e in entries if isinstance(e.item, Case)), default=0)
+        return len(entries) * longest * _step_bytes(study)
+
     def tensors(
         self, entries: Sequence[Entry], labels: Sequence[int], study: Study, device: torch.device
     ) -> SequenceBatch:
@@ -150,7 +164,7 @@ def manifest_entries(manifest: Manifest, site: str, study: Study) -> tuple[Entry
         )
     if study.sequence.pixel_spacing_mm is not None or study.data.window is not None:
         raise CohortUnsuitable(
-            "a manifest knows no spacing and no modality values; the study states a window or pixel_spacing_mm",
+            "a manifest knows no spacing and no modality values, and the study states a window or spacing",
             hint="Register a cohort with `consilium site cohort add`, and give it with --cohort.",
         )
     return tuple(
@@ -189,6 +203,21 @@ def _opened(stamp: tuple[str, ...]) -> Cohort:
 
     home, cohort, _ = stamp
     return open_cohort(open_home(Path(home)), cohort)
+
+
+def _step_bytes(study: Study) -> int:
+    """Bytes of one step of float32."""
+    height, width = study.sequence.frame
+    return 4 * height * width
+
+
+def _steps(cohort: Cohort, case: Case, study: Study) -> int:
+    """Steps of a case, nearly."""
+    content, sequence = case.content, study.sequence
+    if sequence.kind == "steps":
+        return len(cohort.record(case)[0])
+    between, wanted = content.spacing_mm[0], sequence.kind == "slices" and sequence.slice_spacing_mm
+    return round(len(content.pieces) * between / wanted) if between and wanted else len(content.pieces)
 
 
 def _check_kind(cohort: Cohort, study: Study) -> None:

@@ -15,7 +15,7 @@ from torch import nn
 
 from common.errors import ModelDiverged
 from common.models import SequenceClassifier
-from common.sequences import SequenceBatch
+from common.sequences import Cases
 from common.study import Training
 
 EVALUATION_BATCH = 256
@@ -42,7 +42,7 @@ class LocalPlan:
     class_weights: tuple[float, ...] = ()
 
 
-def train(model: SequenceClassifier, cases: SequenceBatch, plan: LocalPlan) -> float:
+def train(model: SequenceClassifier, cases: Cases, plan: LocalPlan) -> float:
     """Train ``model`` in place and return the mean loss over its steps, in nats.
 
     Args:
@@ -57,7 +57,7 @@ def train(model: SequenceClassifier, cases: SequenceBatch, plan: LocalPlan) -> f
     torch.manual_seed(plan.seed)  # dropout
     model.train()
     base = [p.detach().clone() for p in model.parameters()] if plan.proximal_mu else []
-    criterion = _criterion(plan.class_weights, cases.steps.device)
+    criterion = _criterion(plan.class_weights, cases.device)
     optimizer = _optimizer(plan, model)
     losses = []
     for index in _batches(len(cases), plan.training, order):
@@ -76,7 +76,7 @@ def train(model: SequenceClassifier, cases: SequenceBatch, plan: LocalPlan) -> f
 
 
 @torch.no_grad()
-def predict(model: SequenceClassifier, cases: SequenceBatch) -> torch.Tensor:
+def predict(model: SequenceClassifier, cases: Cases) -> torch.Tensor:
     """(N, C) class probabilities on the CPU, in the order of ``cases``; the model is left in eval mode.
 
     Raises:
@@ -95,7 +95,7 @@ def predict(model: SequenceClassifier, cases: SequenceBatch) -> torch.Tensor:
     return probability
 
 
-def mean_loss(model: SequenceClassifier, cases: SequenceBatch) -> float:
+def mean_loss(model: SequenceClassifier, cases: Cases) -> float:
     """Mean cross-entropy of the model on the cases, in nats."""
     probability = predict(model, cases)[torch.arange(len(cases)), cases.labels.cpu()]
     return float(-probability.clamp_min(1e-12).log().mean())

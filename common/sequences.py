@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from numpy.typing import NDArray
@@ -48,6 +48,27 @@ def to_steps(pixels: Array, sequence: Rows | Patches) -> Array:
     return squares.reshape(*before, count * count, patch * patch)
 
 
+class Cases(Protocol):
+    """Cases that can be taken in batches, held as tensors or made when they are asked for."""
+
+    @property
+    def labels(self) -> torch.Tensor:
+        """(N,) int64, class of each case, on ``device``."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where batches are."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Memory that the steps of all cases take, or would take."""
+
+    def __len__(self) -> int: ...
+
+    def take(self, index: torch.Tensor) -> SequenceBatch:
+        """The cases at ``index`` ((B,) int64 on the CPU), in its order, and no longer than their longest."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class SequenceBatch:
     """Cases as tensors on one device.
@@ -64,6 +85,11 @@ class SequenceBatch:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tensors are."""
+        return self.steps.device
 
     @property
     def size_bytes(self) -> int:

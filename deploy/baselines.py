@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from client.cases import CaseCache
+from client.cases import CaseCache, PooledCases
 from client.devices import choose_device
 from client.site import Site
 from client.trainer import LocalPlan, predict, train
@@ -27,7 +27,6 @@ from common.errors import EngineFailed, ModelDiverged
 from common.metrics import EvaluationSums
 from common.models import build_model, initial_weights, load_state
 from common.seeds import derive_seed
-from common.sequences import SequenceBatch
 from common.study import Study, from_canonical, to_canonical
 from deploy.engines.inprocess import fork_server
 from server.record import pooled_and_sites
@@ -112,7 +111,7 @@ def run_job(job: Job) -> dict[str, EvaluationSums]:
     torch.set_num_threads(1)
     study = from_canonical(job.study)
     device = choose_device(job.train_on[0].device)
-    cases = SequenceBatch.concatenate([_cases.get(s.source, "train", study, device) for s in job.train_on])
+    cases = PooledCases([_cases.get(s.source, "train", study, device) for s in job.train_on])
     weights: tuple[float, ...] = ()
     if study.training.class_weights == "balanced":
         counts = torch.bincount(cases.labels.cpu(), minlength=len(study.study.classes))

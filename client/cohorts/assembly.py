@@ -16,7 +16,7 @@ from client.cohorts.catalogue import StoredImage
 from client.cohorts.labels import Label, Labels
 from client.cohorts.rules import Rules
 from client.cohorts.store import Blob
-from client.dicom.arranging import Finding, Stack, arrange
+from client.dicom.arranging import Finding, Irregularity, Stack, arrange
 from client.dicom.outcomes import Kind, Outcome, Reason
 from client.dicom.pixels import Display
 from client.dicom.place import Frame, Plane
@@ -153,11 +153,18 @@ def _sequences(
         unused = set(stack.aside) | {index for row in stack.grid for index in row} - set(used)
         outcomes.update((members[index][0].file, TAKEN) for index in used)
         for index in unused:
-            fate = (Outcome.duplicate, "") if index in stack.aside else (Outcome.other, Kind.unwanted)
+            fate = _aside(stack) if index in stack.aside else (Outcome.other, str(Kind.unwanted))
             outcomes.setdefault(members[index][0].file, fate)
         for run in runs:
             spacing_mm = _spacing(stack, along_time=rules.sequence == "frames")
             yield _draft([members[index] for index in run], blobs, spacing_mm, findings)
+
+
+def _aside(stack: Stack) -> Fate:
+    """What becomes of pictures that a stack does not use."""
+    if Irregularity.ragged_times in {finding.code for finding in stack.findings}:
+        return Outcome.quarantined, str(Reason.incomplete)
+    return Outcome.duplicate, ""
 
 
 def _runs(stack: Stack, rules: Rules) -> list[tuple[int, ...]]:

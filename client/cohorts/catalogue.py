@@ -303,12 +303,11 @@ class Catalogue:
             connection.execute(delete(tables.label).where(tables.label.c.cohort == cohort))
             _insert_all(connection, tables.label, ({**row, "cohort": cohort} for row in rows))
 
-    def labels(self, cohort: int) -> list[RowMapping]:
+    def labels(self, cohort: int) -> list[dict[str, Any]]:
         """The cohort's labels."""
         with self.transaction() as connection:
-            return list(
-                connection.execute(select(tables.label).where(tables.label.c.cohort == cohort)).mappings()
-            )
+            rows = connection.execute(select(tables.label).where(tables.label.c.cohort == cohort))
+            return [dict(row) for row in rows.mappings()]
 
     def portraits(self, cohort: int) -> dict[str, Any]:
         """What the quality report kept of cases' pixels, by the case's digest."""

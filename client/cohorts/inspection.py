@@ -27,7 +27,7 @@ from client.cohorts.quality import (
 )
 from client.cohorts.quality.drift import Shift
 from client.dicom.display import brightness
-from client.dicom.outcomes import Kind, Outcome, reason_of
+from client.dicom.outcomes import Kind, Outcome, Reason
 from common.errors import CohortEmpty
 from common.files import write_atomically
 
@@ -137,6 +137,6 @@ def _files(cohort: Cohort) -> FileCounts:
     return FileCounts(
         cohort.seen,
         outcomes,
-        {reason_of(why): files for why, files in cohort.of(Outcome.quarantined).items()},
-        {Kind(why): files for why, files in cohort.of(Outcome.other).items()},
+        {Reason.of(why): files for why, files in cohort.of(Outcome.quarantined).items()},
+        {Kind.of(why): files for why, files in cohort.of(Outcome.other).items()},
     )

@@ -29,8 +29,7 @@ from client.dicom.outcomes import Outcome, Quarantined, Reason
 from client.dicom.workers import Limits, WorkerPool
 from common.errors import CohortDiffers, CohortUnknown, NothingFound
 
-
-UNPACKED_BYTES_PER_S = 2e7
+UNPACKED_BYTES_PER_S = 1e7
 """What a slow machine inflates of an archive in a second, for the time that a member may take."""
 
 NOT_DECODED = {Reason.crashed, Reason.hung, Reason.memory, Reason.undecodable}

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.cohorts.labels import Label, Labels
+from client.cohorts.measurements import Sequences
 from client.cohorts.record_layout import SPELLINGS, RecordRules, layout_of
 from client.cohorts.record_rows import Gathering, LeftOut, Row
 from client.cohorts.sheet import MAX_BYTES, Sheet, open_sheet
@@ -149,23 +150,8 @@ def _table(gathered: Gathering, pseudonyms: Pseudonyms, labels: Labels | None) -
     columns = np.array([ranks[name] for name in names], dtype=np.int32)
     dated = gathered.time_kind in ("local", "zoned")
     sequences = gathered.measurements.sequences(len(gathered.cases), columns, since_first=dated)
-    patients = {patient: pseudonyms.patient(patient) for patient, _ in gathered.cases}
     said, conflicts = _said(gathered)
-    if labels is not None:
-        said = [labels.of(patients[patient]) for patient, _ in gathered.cases]
-    cases = []
-    for (patient, case), index in gathered.cases.items():
-        label = said[index]
-        cases.append(
-            RecordCase(
-                patients[patient],
-                pseudonyms.text(f"{patient}\0{case}") if case and "case" in gathered.layout.places else case,
-                *sequences.of(index),
-                label=(label.value or None) if label else None,
-                split=label.split if label else None,
-                line=label.line if label and labels is not None else None,
-            )
-        )
+    cases = tuple(_cases(gathered, sequences, said, pseudonyms, labels))
     missing, unreadable, _ = gathered.counts()
     counts = RecordCounts(
         rows=gathered.rows,
@@ -177,7 +163,29 @@ def _table(gathered: Gathering, pseudonyms: Pseudonyms, labels: Labels | None) -
         unlabelled=sum(case.label is None for case in cases),
         conflicts=conflicts,
     )
-    return RecordTable(variables, tuple(cases), counts)
+    return RecordTable(variables, cases, counts)
+
+
+def _cases(
+    gathered: Gathering,
+    sequences: Sequences,
+    said: list[Label | None],
+    pseudonyms: Pseudonyms,
+    labels: Labels | None,
+) -> Iterator[RecordCase]:
+    patients = {patient: pseudonyms.patient(patient) for patient, _ in gathered.cases}
+    for (patient, case), index in gathered.cases.items():
+        name = patients[patient]
+        label = labels.of(name) if labels is not None else said[index]
+        hidden = case and "case" in gathered.layout.places
+        yield RecordCase(
+            name,
+            pseudonyms.text(f"{patient}\0{case}") if hidden else case,
+            *sequences.of(index),
+            label=(label.value or None) if label else None,
+            split=label.split if label else None,
+            line=label.line if label and labels is not None else None,
+        )
 
 
 def _said(gathered: Gathering) -> tuple[list[Label | None], int]:

@@ -6,7 +6,6 @@ The table is read whole each time, and the cohort is what it says now.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -14,13 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from client.cohorts.assembly import CONTRADICTING, EMPTY
 from client.cohorts.case import Case, Content, Piece, name_of
 from client.cohorts.catalogue import Catalogue, CohortRow, SeenFile
 from client.cohorts.home import Home
 from client.cohorts.intake import begin
 from client.cohorts.labels import Labels, read_labels
-from client.cohorts.records import RecordCase, RecordTable, read_records
 from client.cohorts.record_layout import RecordRules
+from client.cohorts.records import RecordCase, RecordTable, read_records
 from client.cohorts.rules import Rules
 from client.cohorts.shelf import Shelf
 from client.cohorts.store import PixelWriter
@@ -98,4 +98,6 @@ def _notes(records: RecordTable, labels: Labels | None) -> dict[str, Any]:
     if labels is not None:
         used = {record.line for record in records.cases if record.line is not None}
         notes["lines of labels without a case"] = len(labels.unused(used))
+        notes[CONTRADICTING] = sum(map(len, labels.conflicts))
+        notes[EMPTY] = len(labels.unlabelled)
     return {key: count for key, count in notes.items() if count}

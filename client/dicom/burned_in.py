@@ -92,11 +92,14 @@ def _chosen(frames: NDArray[Any]) -> Iterator[NDArray[Any]]:
 LARGEST_SIDE = 2048
 """Larger pictures are looked at every second, third, ... pixel."""
 
-SCALES = (1, 2)
-"""Every pixel, for small writing, and every second, for large."""
+SCALES = (1, 2, 4)
+"""Every pixel, for small writing, every second and every fourth, for large."""
 
 INK = 0.2
 """Part of the range of values, next to its greatest and next to its least, that counts as ink."""
+
+FADE = 1.5
+"""How much further than ink its blurred edge reaches; ground lies beyond."""
 
 LONGEST_STROKE = 14
 """Pixels across a stroke, or along the bar of a T."""
@@ -122,8 +125,11 @@ CROSSED = (3, 0.7)
 DENSITY = (0.03, 0.5)
 """Ink's part of a line."""
 
-CHANGE = (0.12, 1.3)
-"""Pixels that change from a row to the next, for each pixel of ink: less is a ruler, more is noise."""
+LEAST_BREAKS = 2.6
+"""Least changes from a row to the next over a line's height; the ticks of a ruler have two, begin and end."""
+
+MOST_CHANGE = 1.3
+"""Most pixels that change from a row to the next, for each pixel of ink: more is noise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,13 +161,14 @@ def has_writing(frame: NDArray[Any]) -> bool:
     if not margin > 0:  # also where a value is not a number
         return False
     return any(
-        _has_lines(scaled >= greatest - margin) or _has_lines(scaled <= least + margin)
+        _has_lines(scaled >= greatest - margin, scaled >= greatest - FADE * margin)
+        or _has_lines(scaled <= least + margin, scaled <= least + FADE * margin)
         for scaled in (small[::scale, ::scale] for scale in SCALES)
     )
 
 
-def _has_lines(ink: NDArray[np.bool_]) -> bool:
-    """Whether ink (H, W) stands in lines."""
+def _has_lines(ink: NDArray[np.bool_], faded: NDArray[np.bool_]) -> bool:
+    """Whether ink (H, W) stands in lines, on a ground that is not even faded ink."""
     cells = ink.shape[1] // CELL
     ink = np.ascontiguousarray(ink[:, : cells * CELL])
     amount = np.count_nonzero(ink)
@@ -172,7 +179,9 @@ def _has_lines(ink: NDArray[np.bool_]) -> bool:
     bands = _bands(inked)
     if not len(bands.window):  # as in most pictures
         return False
-    counts = _Counts(inked, _windowed(_strokes(ink), width), _windowed(_changes(ink), width))
+    counts = _Counts(
+        inked, _windowed(_strokes(ink, faded[:, : cells * CELL]), width), _windowed(_changes(ink), width)
+    )
     return _any_line(counts, bands, width * CELL)
 
 
@@ -194,17 +203,29 @@ def _changes(ink: NDArray[np.bool_]) -> NDArray[np.int32]:
     return _ink(changes)
 
 
-def _strokes(ink: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """Short runs of ink that begin in each cell: (H, cells)."""
+def _strokes(ink: NDArray[np.bool_], faded: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """Short runs of ink with ground on both sides, at once or one pixel on: (H, cells) by where they begin."""
     rows, columns = ink.shape
-    padded = np.zeros((rows, columns + 1), dtype=np.int8)  # a run ends with its row
-    padded[:, :columns] = ink
-    steps = np.diff(padded.ravel(), prepend=np.int8(0))
-    begins, ends = np.flatnonzero(steps == 1), np.flatnonzero(steps == -1)
-    row, column = np.divmod(begins[ends - begins <= LONGEST_STROKE], columns + 1)
+    inked, ground = _padded(ink), ~_padded(faded)
+    steps = np.diff(inked.view(np.int8))
+    begins, ends = np.flatnonzero(steps == 1) + 1, np.flatnonzero(steps == -1) + 1
+    short = ends - begins <= LONGEST_STROKE
+    short &= (ground[begins - 1] | ground[begins - 2]) & (ground[ends] | ground[ends + 1])
+    row, column = np.divmod(begins[short], columns + _PADDING)
     cells = columns // CELL
-    counts = np.bincount(row * cells + column // CELL, minlength=rows * cells)
+    counts = np.bincount(row * cells + (column - _PADDING) // CELL, minlength=rows * cells)
     return counts.reshape(rows, cells).astype(np.int32)
+
+
+_PADDING = 2
+
+
+def _padded(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The rows (H, W) one after the other, with nothing before each and behind the last."""
+    rows, columns = mask.shape
+    padded = np.zeros(rows * (columns + _PADDING) + _PADDING, dtype=np.bool_)
+    padded[:-_PADDING].reshape(rows, columns + _PADDING)[:, _PADDING:] = mask
+    return padded
 
 
 def _windowed(counts: NDArray[np.int32], width: int) -> NDArray[np.int32]:
@@ -226,7 +247,8 @@ def _any_line(counts: _Counts, bands: _Bands, pixels_across: int) -> bool:
     density, change = ink / (height * pixels_across), total(counts.changes) / ink
     line = total(counts.strokes) >= STROKES * height
     line &= total(counts.strokes >= CROSSED[0]) >= CROSSED[1] * height
-    line &= (density > DENSITY[0]) & (density < DENSITY[1]) & (change > CHANGE[0]) & (change < CHANGE[1])
+    line &= (density > DENSITY[0]) & (density < DENSITY[1])
+    line &= (change * height > LEAST_BREAKS) & (change < MOST_CHANGE)
     return bool(line.any())
 
 

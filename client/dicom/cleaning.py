@@ -9,8 +9,8 @@ from client.dicom.archive import Found, read_bytes
 from client.dicom.burned_in import suspicion
 from client.dicom.decoding import decode, has_pixels
 from client.dicom.deidentify import deidentify, file_name
-from client.dicom.header import text
 from client.dicom.examination import MAX_FILE_BYTES
+from client.dicom.header import text
 from client.dicom.objects import kind_of
 from client.dicom.outcomes import Kind, Quarantined, Reason
 from client.dicom.pseudonyms import Pseudonyms

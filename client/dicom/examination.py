@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydicom import Dataset
 
@@ -13,15 +13,16 @@ from client.dicom.archive import Found, companion, read_bytes
 from client.dicom.burned_in import suspicion
 from client.dicom.decoding import decode, has_pixels
 from client.dicom.frames import frames_of
+from client.dicom.header import text
 from client.dicom.instance import Instance, scanner_of
 from client.dicom.masks import Mask
+from client.dicom.mosaics import mosaic_of
 from client.dicom.nifti import nifti_mask
 from client.dicom.objects import kind_of
 from client.dicom.outcomes import Kind, Quarantined, Reason
 from client.dicom.pixels import Display, Pixels, digest_of
 from client.dicom.place import Frame
 from client.dicom.pseudonyms import Pseudonyms
-from client.dicom.header import text
 from client.dicom.reading import read
 from client.dicom.segmentations import seg_mask
 
@@ -92,8 +93,8 @@ def examine(found: Found, orders: Orders) -> Examined:
     Raises:
         Quarantined: It cannot be read. MemoryError and decoders' own exceptions pass through.
     """
-    if found.reason is not None:
-        raise Quarantined(found.reason)
+    if found.reason is Reason.empty and companion(found.name):
+        return Passed(Kind.companion)
     data = read_bytes(found, MAX_FILE_BYTES)
     source = hashlib.sha256(data).hexdigest()
     as_mask = f"{found.locator}/".startswith(orders.mask_places)
@@ -102,7 +103,7 @@ def examine(found: Found, orders: Orders) -> Examined:
     try:
         dataset = read(data)
     except Quarantined as refused:
-        if refused.reason in {Reason.not_dicom, Reason.empty} and companion(found.name):
+        if refused.reason is Reason.not_dicom and companion(found.name):
             return Passed(Kind.companion)
         raise
     return examine_object(dataset, source, orders, as_mask=as_mask)
@@ -117,6 +118,8 @@ def examine_object(dataset: Dataset, source: str, orders: Orders, *, as_mask: bo
     try:
         pixels = decode(dataset)
         decoded = True
+        if mosaic := mosaic_of(dataset):
+            pixels = replace(pixels, frames=mosaic.cut(pixels.frames))
         if kind is Kind.segmentation:
             return _taken_mask(dataset, pixels, source, Pseudonyms(orders.key))
         instance = _instance(dataset, pixels, source, Pseudonyms(orders.key))

@@ -15,6 +15,7 @@ from typing import Any
 
 from pydicom import Dataset, config
 from pydicom.datadict import tag_for_keyword
+from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence as Items
 
 # Broken values are met with an answer of our own, so pydicom need not look for them a second time.
@@ -48,7 +49,7 @@ def texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
     if value is None or isinstance(value, bytes | Items):
         return ()
     try:
-        values = [value] if isinstance(value, str) or not hasattr(value, "__iter__") else list(value)
+        values = value if isinstance(value, MultiValue | list | tuple) else (value,)
         return tuple(str(one).strip(" \0\t\r\n") for one in values)
     # A person's name decodes its bytes only now, in whatever character set the file claims.
     except Exception:  # noqa: BLE001  nothing that a value holds may end the reading of a file

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from client.dicom.elements import as_items, as_numbers, number, numbers, private, texts
+from client.dicom.header import quiet
 from client.dicom.place import Plane
 from client.dicom.planes import dot, moved, normal_of, plane_of
 
@@ -121,11 +122,12 @@ def _siemens_normal(dataset: Dataset) -> tuple[float, ...]:
     header = private(dataset, 0x0029, "SIEMENS CSA HEADER", 0x10)
     if not isinstance(header, bytes):
         return ()
-    from nibabel.nicom import csareader
-
     try:
-        content = csareader.read(header)  # type: ignore[no-untyped-call]
-        return as_numbers(csareader.get_slice_normal(content).tolist())  # type: ignore[no-untyped-call]
+        with quiet():  # nibabel warns that its readers of DICOM are experimental; a test holds this one to it
+            from nibabel.nicom import csareader
+
+            content = csareader.read(header)  # type: ignore[no-untyped-call]
+            return as_numbers(csareader.get_slice_normal(content).tolist())  # type: ignore[no-untyped-call]
     except Exception:  # noqa: BLE001  an undocumented format read by somebody else's parser
         return ()
 

@@ -118,15 +118,13 @@ RULES = (
 
 def kind_of(dataset: Dataset) -> Kind | None:
     """What the object is if it is no picture to train on; None if it is one, or cannot be told from one."""
-    sop_class = _sop_class(dataset)
-    kind = KIND_OF_CLASS[sop_class] if sop_class in KIND_OF_CLASS else _by_content(dataset)
+    kind = _by_class(dataset)
     return kind if kind is not None else _by_rule(dataset)
 
 
 def is_segmentation(dataset: Dataset) -> bool:
     """Whether the object's values are labels of segments."""
-    kind = KIND_OF_CLASS.get(_sop_class(dataset))
-    return (kind or _by_content(dataset)) is Kind.segmentation
+    return _by_class(dataset) is Kind.segmentation
 
 
 def _storage_classes() -> Mapping[str, Kind | None]:
@@ -142,10 +140,11 @@ KIND_OF_CLASS = _storage_classes()
 """What the objects of each known storage class are, by UID; None for pictures."""
 
 
-def _sop_class(dataset: Dataset) -> str:
-    """SOP Class UID (0008,0016); a DICOMDIR has it in its file meta information only."""
+def _by_class(dataset: Dataset) -> Kind | None:
+    """By SOP Class UID (0008,0016); a DICOMDIR has it in its file meta information only."""
     meta = getattr(dataset, "file_meta", None) or Dataset()
-    return text(dataset, "SOPClassUID") or text(meta, "MediaStorageSOPClassUID") or ""
+    sop_class = text(dataset, "SOPClassUID") or text(meta, "MediaStorageSOPClassUID") or ""
+    return KIND_OF_CLASS[sop_class] if sop_class in KIND_OF_CLASS else _by_content(dataset)
 
 
 def _by_content(dataset: Dataset) -> Kind | None:

@@ -7,6 +7,7 @@ database, in reports and in ``docs/dicom.md``, which a test compares with this m
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Self
 
 
 class Outcome(StrEnum):
@@ -18,36 +19,52 @@ class Outcome(StrEnum):
     quarantined = "quarantined"
 
 
-class Kind(StrEnum):
-    """Known objects that are no picture to train on, and pictures that a rule leaves out."""
-
-    directory = "directory"  # DICOMDIR
-    report = "report"  # structured reports, key object selections, encapsulated documents
-    presentation = "presentation"  # presentation states, hanging protocols, colour palettes
-    plan = "plan"  # radiotherapy plans, structure sets, treatment records
-    dose = "dose"  # radiotherapy dose grids
-    waveform = "waveform"  # ECG, audio
-    registration = "registration"  # spatial registrations and fiducials
-    annotation = "annotation"  # annotations, surfaces, tractography, measurements
-    mapping = "mapping"  # real-world value mappings, raw data, parameters
-    segmentation = "segmentation"  # DICOM SEG; used as masks where --masks or its series match
-    localiser = "localiser"  # scouts that only show where the slices lie
-    derived = "derived"  # reformats, projections, maps computed from other pictures
-    unwanted = "unwanted"  # another modality than --modality asks for
-    companion = "companion"  # files that viewers and systems lay beside DICOM: Thumbs.db, autorun.inf
-
-
-class Reason(StrEnum):
-    """Why a file is in quarantine."""
+class _Told(StrEnum):
+    """Codes that carry a line for the person who meets them."""
 
     hint: str
 
-    def __new__(cls, code: str, hint: str) -> Reason:
+    def __new__(cls, code: str, hint: str) -> Self:
         """A member that is its code and carries its hint."""
         member = str.__new__(cls, code)
         member._value_ = code
         member.hint = hint
         return member
+
+    @classmethod
+    def of(cls, code: str) -> Self:
+        """The member that has this code.
+
+        Raises:
+            ValueError: There is none.
+        """
+        for member in cls:
+            if member.value == code:
+                return member
+        raise ValueError(f"no {cls.__name__.lower()} {code!r}")
+
+
+class Kind(_Told):
+    """Known objects that are no picture to train on, and pictures that a rule leaves out."""
+
+    directory = "directory", "DICOMDIR"
+    report = "report", "structured reports, key object selections, encapsulated documents"
+    presentation = "presentation", "presentation states, hanging protocols, colour palettes"
+    plan = "plan", "radiotherapy plans, structure sets, treatment records"
+    dose = "dose", "radiotherapy dose grids"
+    waveform = "waveform", "ECG, audio"
+    registration = "registration", "spatial registrations and fiducials"
+    annotation = "annotation", "annotations, surfaces, tractography, measurements"
+    mapping = "mapping", "real-world value mappings, raw data, parameters"
+    segmentation = "segmentation", "masks that no case is the picture of; give their folder with --masks"
+    localiser = "localiser", "scouts that only show where the slices lie; --keep-derived takes them"
+    derived = "derived", "reformats, projections, computed maps; --keep-derived takes them"
+    unwanted = "unwanted", "another modality, or no sequence of the kind that is asked for"
+    companion = "companion", "files that systems lay beside DICOM, as Thumbs.db"
+
+
+class Reason(_Told):
+    """Why a file is in quarantine."""
 
     unreadable = "file-unreadable", "Check the disk and the permissions of the file."
     empty = "file-empty", "Ask the archive to send it again."
@@ -82,27 +99,19 @@ class Reason(StrEnum):
         "The picture may show a name; look at it, and allow it with --allow-burned-in.",
     )
     unplaced = "place-missing", "A slice without position and number cannot be put in order."
+    incomplete = (
+        "moment-incomplete",
+        "Slices of its volume are missing at that moment; have the series sent again.",
+    )
     mask_unread = (
         "mask-unreadable",
         "The mask is of a kind that is not read: fractional, overlapping or without place.",
     )
 
 
-def reason_of(code: str) -> Reason:
-    """The reason that has this code.
-
-    Raises:
-        ValueError: There is none.
-    """
-    for reason in Reason:
-        if reason.value == code:
-            return reason
-    raise ValueError(f"no reason {code!r}")
-
-
 def hint_of(code: str) -> str:
-    """What to do about a reason; empty for anything else, such as a kind."""
-    return next((reason.hint for reason in Reason if reason.value == code), "")
+    """What a reason or kind says to a person; empty for anything else."""
+    return next((member.hint for member in (*Reason, *Kind) if member.value == code), "")
 
 
 class Quarantined(Exception):

@@ -96,8 +96,7 @@ def read(data: bytes) -> Dataset:
         raise Quarantined(Reason.header_broken if marked else Reason.not_dicom) from None
     if not marked and not _is_object(dataset):
         raise Quarantined(Reason.not_dicom)
-    if len(dataset) == 0:
-        raise Quarantined(Reason.header_broken, "there is nothing behind the preamble")
+    _check_whole(dataset)
     return dataset
 
 
@@ -190,7 +189,6 @@ def _elements(stream: BytesIO, data: bytes, implicit: bool, little: bool) -> Dat
 
     dataset = read_dataset(stream, implicit, little, stop_when=at_pixels)
     if not seen:
-        _check_whole(dataset)
         return dataset
     tag, vr, length = seen[-1]
     start = stream.tell() + (12 if vr in EXPLICIT_VR_LENGTH_32 else 8)
@@ -208,9 +206,14 @@ def _elements(stream: BytesIO, data: bytes, implicit: bool, little: bool) -> Dat
 
 
 def _check_whole(dataset: Dataset) -> None:
-    """Refuses a data set whose last element is shorter than it says."""
+    """Refuses an empty data set, and one whose last element is shorter than it says.
+
+    Pixels that are cut off are the decoder's business.
+    """
     tags = list(dataset.keys())
-    last: DataElement | RawDataElement | None = dataset.get_item(tags[-1]) if tags else None
+    if not tags:
+        raise Quarantined(Reason.header_broken, "there is nothing behind the preamble")
+    last: DataElement | RawDataElement = dataset.get_item(tags[-1])
     if not isinstance(last, RawDataElement) or last.length == _UNDEFINED:
         return
     if len(last.value or b"") < last.length:

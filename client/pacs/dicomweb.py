@@ -154,8 +154,13 @@ def _texts(one: Mapping[str, Any]) -> dict[str, str]:
 
     found = {}
     for tag, element in one.items():
-        values = element.get("Value") if isinstance(element, dict) else None
-        if isinstance(values, list) and _TAG.fullmatch(tag):
-            texts = [value for value in values if isinstance(value, (str, int, float))]
-            found[keyword_for_tag(tag)] = "\\".join(str(text).strip() for text in texts)
+        if isinstance(element, dict) and _TAG.fullmatch(tag):
+            found[keyword_for_tag(tag)] = "\\".join(map(_text, element.get("Value") or []))
     return found
+
+
+def _text(value: Any) -> str:
+    """A value of DICOM JSON; of a person's name (VR PN) what stands in the alphabet."""
+    if isinstance(value, dict):
+        value = value.get("Alphabetic", "")
+    return str(value).strip()

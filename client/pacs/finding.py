@@ -106,7 +106,7 @@ def identifier(level: str, keys: Mapping[str, str | list[str]]) -> Dataset:
 
 
 def _texts(answered: Dataset) -> dict[str, str]:
-    return {key: text for key in answered.dir() if (text := _text(answered, key))}
+    return {key: _text(answered, key) for key in answered.dir()}
 
 
 def _text(answered: Dataset, keyword: str) -> str:

@@ -22,12 +22,16 @@ class Answer:
     """One answer: values by keyword, several values with ``\\`` between them.
 
     Attributes:
-        values: Keyword to text; what the archive does not know is missing or empty.
+        values: Keyword to text; empty where there is no value, missing where the archive does not say.
         partly: The archive said that it left keys out of account (C-FIND status 0xFF01).
     """
 
     values: Mapping[str, str] = field(default_factory=dict)
     partly: bool = False
+
+    def ignores(self, keyword: str) -> bool:
+        """Whether the archive left a key that was asked for out of account."""
+        return keyword not in self.values or (self.partly and not self.values[keyword])
 
     def text(self, keyword: str) -> str:
         """The value, or an empty text."""

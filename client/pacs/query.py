@@ -186,7 +186,7 @@ def _borne_out(index: Index, answers: Iterator[Answer], keys: Mapping[str, str])
         PacsRefused: The archive left a key out of account, so that it cannot be known what it answers.
     """
     for answer in answers:
-        ignored = [key for key in keys if not answer.text(key)] if answer.partly else []
+        ignored = [key for key in keys if answer.ignores(key)]
         if ignored:
             raise PacsRefused(
                 f"{index.where}: the archive does not search by {', '.join(ignored)}.",

@@ -164,7 +164,9 @@ class Reception(DIMSEServiceProvider):
     def get_msg(self, block: bool = False) -> Any:
         """The next message; (None, None) if there is none, or none came within the time."""
         if not block:
-            return super().get_msg(block=False)
+            # Who asks without waiting is the association's own thread, which serves requests. Where this site
+            # is the one that asks, it must not run: it would now and then take an answer, and lose it.
+            return super().get_msg(block=False) if self.assoc.is_acceptor else (None, None)
         self._last_s = time.monotonic()
         while True:
             try:

@@ -1,6 +1,6 @@
 """What an intake takes, and how fast its cases are read.
 
-``ratio_to_plain_intake``: files a second of ``consilium site cohort add`` against one plain process that reads
+``ratio_to_plain_intake``: files a second of ``consilium site cohort add`` against a plain process that reads
 each file, decodes it, de-identifies it with dicognito, hashes its pixels and writes them. Both are run as
 commands, so that starting them counts. ``read_ratio_to_memcpy``: batches from the cohort's store against
 copying as many bytes of memory.
@@ -86,7 +86,7 @@ def _write_archive(folder: Path) -> None:
         _dataset(number, pixels).save_as(folder / f"{number:05d}.dcm", enforce_file_format=True)
 
 
-def _chests(size: int, draw: np.random.Generator) -> list[NDArray[np.float64]]:
+def _chests(size: int, draw: np.random.Generator) -> list[NDArray[np.float32]]:
     return [4095 * render(draw_chest(draw, diseased=bool(i % 2)), (size, size), draw) for i in range(8)]
 
 

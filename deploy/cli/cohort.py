@@ -29,13 +29,67 @@ Archives = Annotated[
 ]
 
 
+Texts = list[str] | None
+OF_RECORDS = "Tables of measurements"
+ColumnNames = Annotated[
+    Texts,
+    typer.Option(
+        "--column",
+        metavar="WORD=NAME",
+        help="What a column is called: time=minute.",
+        show_default=False,
+        rich_help_panel=OF_RECORDS,
+    ),
+]
+Variables = Annotated[
+    Texts,
+    typer.Option(
+        "--variable",
+        metavar="NAME",
+        help="Take only this variable; repeat it.",
+        show_default=False,
+        rich_help_panel=OF_RECORDS,
+    ),
+]
+Ignored = Annotated[
+    Texts,
+    typer.Option(
+        "--ignore",
+        metavar="NAME",
+        help="Leave this variable out; repeat it.",
+        show_default=False,
+        rich_help_panel=OF_RECORDS,
+    ),
+]
+Missing = Annotated[
+    Texts,
+    typer.Option(
+        "--missing",
+        metavar="VALUE",
+        help="What stands for a missing value besides nothing, ? and NA.",
+        show_default=False,
+        rich_help_panel=OF_RECORDS,
+    ),
+]
+
+
 def add(
     name: Name,
     dicom: Archives = None,
     records: Annotated[
         Path | None,
-        typer.Option(metavar="CSV", help="A table of measurements instead of pictures.", show_default=False),
+        typer.Option(
+            metavar="CSV",
+            help="A table of measurements instead of pictures.",
+            show_default=False,
+            rich_help_panel=OF_RECORDS,
+        ),
     ] = None,
+    column: ColumnNames = None,
+    variable: Variables = None,
+    ignore: Ignored = None,
+    missing: Missing = None,
+    where: options.Where = None,
     labels: Annotated[
         Path | None,
         typer.Option(
@@ -71,6 +125,8 @@ def add(
     """Register a cohort, or take in what is new since the last time."""
     from client.cohorts.aside import left_out
     from client.cohorts.home import open_home
+    from client.cohorts.record_layout import RecordRules
+    from client.cohorts.registering import register_records
     from client.cohorts.rules import Rules
 
     if (records is None) == (not dicom):
@@ -85,7 +141,14 @@ def add(
     )
     with interruptible(), intake_progress(quiet=as_json) as progress:
         if records is not None:
-            _add_records(site, name, records, labels, rules)
+            reading = RecordRules(
+                columns=dict(options.pairs(column, "--column")),
+                variables=tuple(variable or ()),
+                ignore=tuple(ignore or ()),
+                missing=tuple(missing or ()),
+                where=options.pairs(where, "--where"),
+            )
+            register_records(site, name, records, labels, rules, reading)
         else:
             _add_pictures(site, name, tuple(dicom or ()), tuple(masks or ()), labels, rules, progress)
     _show(site, name, as_json, left_out(site, name, [*(dicom or ()), *(masks or ())]))
@@ -105,12 +168,6 @@ def _add_pictures(
 
     warm_up()
     take_in(site, Request(name, dicom, rules, masks, labels), progress)
-
-
-def _add_records(site: Home, name: str, records: Path, labels: Path | None, rules: Rules) -> None:
-    from client.cohorts.registering import register_records
-
-    register_records(site, name, records, labels, rules)
 
 
 def list_(home: options.Home = None, as_json: options.Json = False) -> None:

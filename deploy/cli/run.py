@@ -49,7 +49,7 @@ def simulate(
         out=out,
         data=data,
         cohorts=_cohorts(cohort, home, data, sites),
-        where=_conditions(where),
+        where=options.pairs(where, "--where"),
         sites=sites,
         rounds=rounds,
         seed=seed,
@@ -86,7 +86,7 @@ def local(
         out=out,
         data=data,
         cohorts=_cohorts(cohort, home, data, sites),
-        where=_conditions(where),
+        where=options.pairs(where, "--where"),
         sites=sites,
         rounds=rounds,
         seed=seed,
@@ -113,10 +113,6 @@ def _launch(as_json: bool, **asked: Any) -> None:
         show_summary(run, request.out)
 
 
-def _conditions(texts: list[str] | None) -> tuple[tuple[str, str], ...]:
-    return tuple(_condition(text) for text in texts or ())
-
-
 def _cohorts(
     texts: list[str] | None, home: Path | None, data: Path | None, sites: int | None
 ) -> tuple[tuple[str, CohortSource], ...]:
@@ -127,19 +123,10 @@ def _cohorts(
     from client.cohorts.home import home_folder
     from client.sources import CohortSource
 
-    pairs = [text.partition("=") for text in texts]
-    if any(not (site and equals and name) for site, equals, name in pairs):
-        raise typer.BadParameter("write SITE=NAME", param_hint="--cohort")
-    if len({site for site, _, _ in pairs}) < len(pairs):
+    bound = options.pairs(texts, "--cohort")
+    if len({site for site, _ in bound}) < len(bound):
         raise typer.BadParameter("a site is named twice", param_hint="--cohort")
-    return tuple((site, CohortSource(home_folder(home), name)) for site, _, name in pairs)
-
-
-def _condition(text: str) -> tuple[str, str]:
-    column, equals, value = text.partition("=")
-    if not equals or not column:
-        raise typer.BadParameter(f"{text!r} is not COLUMN=VALUE", param_hint="--where")
-    return column, value
+    return tuple((site, CohortSource(home_folder(home), name)) for site, name in bound)
 
 
 def _essence(run: dict[str, Any]) -> dict[str, Any]:

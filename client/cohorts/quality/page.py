@@ -80,7 +80,7 @@ def _key_figures(quality: Quality) -> Markup:
         ("Cases", number(counts.cases), None),
         ("Patients", number(counts.patients), None),
         ("Files seen", number(files.seen), None),
-        ("In quarantine", number(held), f"{share(held, files.seen)} of the files"),
+        ("In quarantine", number(held), f"{share(held, files.seen)} of the files" if held else None),
     )
     boxes = (
         tag("div", tag("dt", name), tag("dd", value, tag("small", small) if small else None))

@@ -38,9 +38,11 @@ _KINDS = {
 }
 
 
-def files(quality: Quality) -> Markup:
-    """What became of the files, and why."""
+def files(quality: Quality) -> Markup | None:
+    """What became of the files, and why; None if none are known of."""
     seen = quality.files.seen
+    if not seen:
+        return None
     rows = [
         (words, number(quality.files.of(outcome)), bar(quality.files.of(outcome), seen))
         for outcome, words in _OUTCOMES.items()

@@ -86,8 +86,9 @@ _TEXTS = {
 def verdict(evidence: Evidence) -> Verdict:
     """What the evidence means."""
     if not evidence.counts.cases:
-        todo = "See below what became of the files."
-        remark = Remark(Gravity.stop, "The cohort holds no case.", todo, "files")
+        todo = "Look at what became of the files, and at the folders that were taken in."
+        section = "files" if evidence.files.seen else "cases"
+        remark = Remark(Gravity.stop, "The cohort holds no case.", todo, section)
         return Verdict(Gravity.stop, "There is nothing to train on.", (remark,))
     found = [remark for rule in _RULES for remark in rule(evidence)]
     remarks = tuple(sorted(found, key=lambda remark: remark.gravity is not Gravity.stop))

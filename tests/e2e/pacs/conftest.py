@@ -214,8 +214,10 @@ def slice_of(study: str, series: str, number: int, rng: np.random.Generator, siz
     return one
 
 
-def write_studies(folder: Path, sizes: Iterable[tuple[int, ...]], seed: int = 0, edge: int = 32) -> Pictures:
-    """Studies with as many slices in their series as said; every third slice is RLE-compressed."""
+def write_studies(
+    folder: Path, sizes: Iterable[tuple[int, ...]], seed: int = 0, edge: int = 32, mixed: bool = True
+) -> Pictures:
+    """Studies with as many slices in their series as said; if mixed, every third is RLE-compressed."""
     rng, files = np.random.default_rng(seed), {}
     for slices in sizes:
         study = generate_uid()
@@ -223,7 +225,7 @@ def write_studies(folder: Path, sizes: Iterable[tuple[int, ...]], seed: int = 0,
             series = generate_uid()
             for number in range(count):
                 one = slice_of(study, series, number, rng, edge)
-                if number % 3 == 2:
+                if mixed and number % 3 == 2:
                     one.compress(RLELossless, generate_instance_uid=False)
                 path = folder / study / series / f"{number}.dcm"
                 path.parent.mkdir(parents=True, exist_ok=True)

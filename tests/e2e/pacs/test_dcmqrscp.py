@@ -12,7 +12,16 @@ from client.pacs.query import find
 from client.pacs.retrieval import Method, Retrieved, retrieve
 from client.pacs.settings import Archive, Receiver
 from common.errors import PacsRefused
-from tests.e2e.pacs.conftest import OUR_TITLE, Pictures, assert_same, free_port, program, running, stored
+from tests.e2e.pacs.conftest import (
+    OUR_TITLE,
+    Pictures,
+    assert_same,
+    free_port,
+    program,
+    running,
+    stored,
+    write_studies,
+)
 
 CONFIGURATION = """
 NetworkTCPPort = {port}
@@ -27,7 +36,7 @@ VendorTable BEGIN
 VendorTable END
 
 AETable BEGIN
-DCMQRSCP {folder} RW (200, 1024mb) us
+DCMQRSCP {folder} RW (200, 1024mb) ANY
 AETable END
 """
 
@@ -38,21 +47,26 @@ def receiver() -> Receiver:
 
 
 @pytest.fixture(scope="module")
+def natives(tmp_path_factory: pytest.TempPathFactory) -> Pictures:
+    """Uncompressed pictures: dcmqrscp sends all objects of a class in one transfer syntax."""
+    return write_studies(tmp_path_factory.mktemp("natives"), [(4, 3), (5,)], seed=3, mixed=False)
+
+
+@pytest.fixture(scope="module")
 def archive(
-    tmp_path_factory: pytest.TempPathFactory, pictures: Pictures, receiver: Receiver
+    tmp_path_factory: pytest.TempPathFactory, natives: Pictures, receiver: Receiver
 ) -> Iterator[Archive]:
-    """A dcmqrscp that holds ``pictures``."""
+    """A dcmqrscp that holds ``natives``."""
     folder, port = tmp_path_factory.mktemp("dcmqrscp"), free_port()
     (folder / "storage").mkdir()
     (folder / "dcmqrscp.cfg").write_text(
         CONFIGURATION.format(port=port, title=OUR_TITLE, receiver=receiver.port, folder=folder / "storage")
     )
-    files = [str(path) for path in pictures.files.values()]
+    files = [str(path) for path in natives.files.values()]
     subprocess.run(
         [program("dcmqridx"), str(folder / "storage"), *files], check=True, capture_output=True, timeout=60
     )
-    # +xr: it sends compressed objects by C-MOVE only in a transfer syntax that it was told to prefer
-    command = [program("dcmqrscp"), "-c", str(folder / "dcmqrscp.cfg"), "+xr"]
+    command = [program("dcmqrscp"), "-c", str(folder / "dcmqrscp.cfg")]
     with running(command, [port], folder / "log.txt"):
         yield Archive(
             host="127.0.0.1",
@@ -64,12 +78,12 @@ def archive(
         )
 
 
-def test_studies_and_series_are_found(archive: Archive, pictures: Pictures) -> None:
+def test_studies_and_series_are_found(archive: Archive, natives: Pictures) -> None:
     studies = find(archive, {"StudyDate": "20200101-20200131", "Modality": "CT"})
-    assert {one.study_uid for one in studies} == set(pictures.studies)
-    series = find(archive, {"Modality": "CT", "StudyInstanceUID": pictures.studies[0]}, "series")
+    assert {one.study_uid for one in studies} == set(natives.studies)
+    series = find(archive, {"Modality": "CT", "StudyInstanceUID": natives.studies[0]}, "series")
     assert {one.series_uid for one in series} == {
-        path.parent.name for path in pictures.files.values() if pictures.studies[0] in path.parts
+        path.parent.name for path in natives.files.values() if natives.studies[0] in path.parts
     }
     assert find(archive, {"Modality": "MR"}) == find(archive, {"Modality": "MR"}, "series") == []
 
@@ -81,15 +95,15 @@ def test_a_key_that_is_not_searched_by_is_refused(archive: Archive) -> None:
 
 @pytest.mark.parametrize("method", ["move", "get"])
 def test_the_same_pictures_arrive(
-    archive: Archive, receiver: Receiver, pictures: Pictures, inbox: Path, method: Method
+    archive: Archive, receiver: Receiver, natives: Pictures, inbox: Path, method: Method
 ) -> None:
     found = find(archive, {"Modality": "CT"})
-    total = len(pictures.files)
+    total = len(natives.files)
     assert retrieve(archive, found, inbox, receiver, method) == Retrieved(total, new=total)
-    assert_same(inbox, pictures.files)
+    assert_same(inbox, natives.files)
     lost = sorted(stored(inbox).items())[:3]
     for _, path in lost:
         path.unlink()
     again = retrieve(archive, found, inbox, receiver, method)
     assert again == Retrieved(total, new=len(lost), already=total - len(lost))
-    assert_same(inbox, pictures.files)
+    assert_same(inbox, natives.files)

@@ -106,6 +106,12 @@ def test_an_empty_cohort_stops_and_is_still_a_page() -> None:
     assert "The cohort holds no case." in Page(render(quality, "Nothing")).text
 
 
+def test_links_of_an_empty_cohort_lead_somewhere() -> None:
+    page = Page(render(assess(FileCounts(0), []), "Nothing"))
+    ids = {a["id"] for _, a in page.elements if a.get("id")}
+    assert {str(a["href"]).removeprefix("#") for a in page.all("a")} <= ids
+
+
 def test_every_fault_is_told_the_gravest_first() -> None:
     quality = faulty()
     remarks = quality.verdict.remarks

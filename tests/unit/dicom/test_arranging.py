@@ -65,9 +65,11 @@ def test_volume_is_read_from_foot_to_head() -> None:
     ],
 )
 def test_sense_does_not_depend_on_how_it_was_scanned(row: Vector, column: Vector, axis: int) -> None:
-    places: list[Vector] = [(0, 0, 0), (3, 3, 3)]
-    frames = [frame(at=tuple(at[i] if i == axis else 0 for i in range(3)), row=row, column=column, number=n)  # type: ignore[arg-type]
-              for n, at in enumerate(places)]  # fmt: skip
+    def at(distance: float) -> Vector:
+        x, y, z = (distance if one == axis else 0.0 for one in range(3))
+        return x, y, z
+
+    frames = [frame(at=at(3.0 * step), row=row, column=column, number=step) for step in (0, 1)]
     assert only(arrange(frames)).grid == ((0, 1),)
     assert only(arrange(frames[::-1])).grid == ((1, 0),)
 
@@ -222,10 +224,9 @@ def test_rounding_splits_nothing() -> None:
 
 
 def test_stations_side_by_side_are_no_moments() -> None:
-    coronal = {"row": (1.0, 0.0, 0.0), "column": (0.0, 0.0, -1.0)}
+    places = [(z, y) for z in (0, -400, -800) for y in (0, 4, 8)]
     frames = [
-        frame(at=(0, y, z), number=n, row=coronal["row"], column=coronal["column"])  # type: ignore[arg-type]
-        for n, (z, y) in enumerate((z, y) for z in (0, -400, -800) for y in (0, 4, 8))
+        frame(at=(0, y, z), number=n, row=(1, 0, 0), column=(0, 0, -1)) for n, (z, y) in enumerate(places)
     ]
     assert [stack.grid for stack in arrange(frames).stacks] == [((0, 1, 2),), ((3, 4, 5),), ((6, 7, 8),)]
 
