@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -57,7 +57,8 @@ class Content:
 
     def to_json(self) -> dict[str, Any]:
         """As it is stored."""
-        return asdict(self)
+        stored: dict[str, Any] = _CONTENT.dump_python(self, mode="json")
+        return stored
 
     @classmethod
     def of_json(cls, document: Any) -> Content:

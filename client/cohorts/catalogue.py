@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from sqlalchemy import (
     Connection,
     Engine,
     RowMapping,
+    bindparam,
     create_engine,
     delete,
     event,
@@ -36,6 +37,7 @@ from common.errors import CohortUnknown, HomeInvalid
 SCHEMA = "0001"
 _INSTANCE: TypeAdapter[Instance] = TypeAdapter(Instance)
 _DISPLAY: TypeAdapter[Display] = TypeAdapter(Display)
+_BLOB: TypeAdapter[Blob] = TypeAdapter(Blob)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,18 @@ class SeenFile:
     outcome: Outcome
     why: str = ""
     decoded: bool | None = None
+
+
+_FILE: TypeAdapter[SeenFile] = TypeAdapter(SeenFile)
+
+
+@dataclass(frozen=True, slots=True)
+class NewImage:
+    """An object whose pixels were just stored under their digest."""
+
+    instance: Instance
+    digest: str
+    display: Display
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,47 +174,41 @@ class Catalogue:
             )
             return {row.mark: row.stamp for row in rows}
 
-    def add_file(self, connection: Connection, cohort: int, intake: int, seen: SeenFile) -> int:
-        """Id of the file, which takes the place of what stood under the same mark."""
-        connection.execute(
-            delete(tables.file).where(tables.file.c.cohort == cohort, tables.file.c.mark == seen.mark)
-        )
-        values = {**asdict(seen), "cohort": cohort, "intake": intake, "outcome": str(seen.outcome)}
-        added = connection.execute(insert(tables.file).values(values)).inserted_primary_key
-        return int(added[0]) if added else 0
-
-    def add_blob(self, connection: Connection, cohort: int, blob: Blob) -> None:
-        """Remember where an array lies."""
-        connection.execute(
-            insert(tables.blob).values({**asdict(blob), "shape": list(blob.shape), "cohort": cohort})
-        )
-
-    def add_image(
+    def add(
         self,
         connection: Connection,
         cohort: int,
-        file: int,
-        instance: Instance,
-        digest: str,
-        display: Display,
+        intake: int,
+        seen: Sequence[tuple[SeenFile, NewImage | None]],
+        blobs: Sequence[Blob],
+        stored_bytes: int,
     ) -> None:
-        """Remember an object."""
-        connection.execute(
-            insert(tables.image).values(
-                cohort=cohort,
-                file=file,
-                sop=instance.sop,
-                patient=instance.patient,
-                digest=digest,
-                facts=asdict(instance),
-                display=asdict(display),
-            )
-        )
+        """Remember files with the objects that they held; each takes the place of its mark's earlier one.
 
-    def written(self, connection: Connection, cohort: int, size_bytes: int) -> None:
-        """The pixel file is good up to here."""
+        Args:
+            connection: Of a transaction.
+            cohort: Which.
+            intake: Number of the intake.
+            seen: The files, no mark twice, and what is stored of each.
+            blobs: Arrays that were not stored before.
+            stored_bytes: How far the pixel file is good.
+        """
+        of_cohort = tables.file.c.cohort == cohort
+        _insert_all(
+            connection, tables.blob, (_BLOB.dump_python(b, mode="json") | {"cohort": cohort} for b in blobs)
+        )
+        if seen:
+            earlier = delete(tables.file).where(of_cohort, tables.file.c.mark == bindparam("old"))
+            connection.execute(earlier, [{"old": file.mark} for file, _ in seen])
+            about = {"cohort": cohort, "intake": intake}
+            ids = connection.scalars(
+                insert(tables.file).returning(tables.file.c.id, sort_by_parameter_order=True),
+                [_FILE.dump_python(file, mode="json") | about for file, _ in seen],
+            )
+            held = ((file, image) for file, (_, image) in zip(ids, seen, strict=True) if image)
+            _insert_all(connection, tables.image, (_image_values(cohort, *pair) for pair in held))
         connection.execute(
-            update(tables.cohort).where(tables.cohort.c.id == cohort).values(stored_bytes=size_bytes)
+            update(tables.cohort).where(tables.cohort.c.id == cohort).values(stored_bytes=stored_bytes)
         )
 
     def blobs(self, cohort: int) -> dict[str, Blob]:
@@ -267,9 +275,12 @@ class Catalogue:
         with self.transaction() as connection:
             connection.execute(delete(tables.case).where(tables.case.c.cohort == cohort))
             _insert_all(connection, tables.case, (_case_values(cohort, case) for case in cases))
-            for file, (outcome, why) in outcomes.items():
+            if outcomes:
                 connection.execute(
-                    update(tables.file).where(tables.file.c.id == file).values(outcome=str(outcome), why=why)
+                    update(tables.file)
+                    .where(tables.file.c.id == bindparam("which"))
+                    .values(outcome=bindparam("what"), why=bindparam("reason")),
+                    [{"which": file, "what": str(o), "reason": str(w)} for file, (o, w) in outcomes.items()],
                 )
             connection.execute(
                 update(tables.cohort)
@@ -330,6 +341,18 @@ def _insert_all(connection: Connection, table: Any, rows: Iterable[Mapping[str, 
     values = [dict(row) for row in rows]
     if values:
         connection.execute(insert(table), values)
+
+
+def _image_values(cohort: int, file: int, image: NewImage) -> dict[str, Any]:
+    return {
+        "cohort": cohort,
+        "file": file,
+        "sop": image.instance.sop,
+        "patient": image.instance.patient,
+        "digest": image.digest,
+        "facts": _INSTANCE.dump_python(image.instance, mode="json"),
+        "display": _DISPLAY.dump_python(image.display, mode="json"),
+    }
 
 
 def _case_values(cohort: int, case: Case) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from client.cohorts.catalogue import Catalogue
 from client.cohorts.settings import POLICY_TEMPLATE, SITE_TEMPLATE, Policy, SiteSettings, read_settings
 from client.dicom.pseudonyms import KEY_BYTES, Pseudonyms
 from common.audit import AuditLog, Fact
@@ -155,5 +156,6 @@ def create_home(given: Path | None, name: str) -> Home:
     # Last, because a folder with a site.toml is a site.
     write_atomically(folder / SITE_FILE, SITE_TEMPLATE.format(name=name))
     home = Home(folder)
+    Catalogue(home.database).close()
     home.audit("site.created", site=home.settings.name)
     return home

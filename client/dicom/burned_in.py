@@ -132,6 +132,10 @@ MOST_CHANGE = 1.3
 """Most pixels that change from a row to the next, for each pixel of ink: more is noise."""
 
 
+_ONES = np.uint64(0x0101010101010101)
+_PADDING = 2
+
+
 @dataclass(frozen=True, slots=True)
 class _Counts:
     """What each row of each window holds; windows overlap by all but one cell. Each (H, windows) int32."""
@@ -179,13 +183,9 @@ def _has_lines(ink: NDArray[np.bool_], faded: NDArray[np.bool_]) -> bool:
     bands = _bands(inked)
     if not len(bands.window):  # as in most pictures
         return False
-    counts = _Counts(
-        inked, _windowed(_strokes(ink, faded[:, : cells * CELL]), width), _windowed(_changes(ink), width)
-    )
+    strokes = _strokes(ink, faded[:, : cells * CELL])
+    counts = _Counts(inked, _windowed(strokes, width), _windowed(_changes(ink), width))
     return _any_line(counts, bands, width * CELL)
-
-
-_ONES = np.uint64(0x0101010101010101)
 
 
 def _ink(ink: NDArray[np.bool_]) -> NDArray[np.int32]:
@@ -204,7 +204,7 @@ def _changes(ink: NDArray[np.bool_]) -> NDArray[np.int32]:
 
 
 def _strokes(ink: NDArray[np.bool_], faded: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """Short runs of ink with ground on both sides, at once or one pixel on: (H, cells) by where they begin."""
+    """Short runs of ink that begin in each cell, with ground within two pixels on both sides: (H, cells)."""
     rows, columns = ink.shape
     inked, ground = _padded(ink), ~_padded(faded)
     steps = np.diff(inked.view(np.int8))
@@ -215,9 +215,6 @@ def _strokes(ink: NDArray[np.bool_], faded: NDArray[np.bool_]) -> NDArray[np.int
     cells = columns // CELL
     counts = np.bincount(row * cells + (column - _PADDING) // CELL, minlength=rows * cells)
     return counts.reshape(rows, cells).astype(np.int32)
-
-
-_PADDING = 2
 
 
 def _padded(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -88,16 +88,16 @@ def read(data: bytes) -> Dataset:
     try:
         with quiet():
             dataset = _data_set(data, start)
+            if not marked and not _is_object(dataset):
+                raise Quarantined(Reason.not_dicom)
+            _check_whole(dataset)
+            return dataset
     except Quarantined:
         raise
     # The edge of pydicom: on broken files it raises some twenty types, struct.error, RecursionError,
     # MemoryError and NotImplementedError among them. Their words may quote values and are dropped.
     except Exception:  # noqa: BLE001  coded here
         raise Quarantined(Reason.header_broken if marked else Reason.not_dicom) from None
-    if not marked and not _is_object(dataset):
-        raise Quarantined(Reason.not_dicom)
-    _check_whole(dataset)
-    return dataset
 
 
 def _could_begin(data: bytes) -> bool:

@@ -159,8 +159,9 @@ def _frame(frame: bytes, syntax: str, layout: Layout) -> tuple[Values, str]:
     """One frame's values, and what they are."""
     if syntax in {DEFLATED_FRAMES, ENCAPSULATED_NATIVE}:
         one = replace(layout, frames=1)
-        content = inflated(frame, one.size * one.dtype.itemsize + 1) if syntax == DEFLATED_FRAMES else frame
-        native = _native(content, one, "<")
+        # Twice what there should be is enough to see that there is more.
+        limit = 2 * one.size * one.dtype.itemsize + 2
+        native = _native(inflated(frame, limit) if syntax == DEFLATED_FRAMES else frame, one, "<")
         return native.values[0], native.photometric
     if syntax == RLELossless:
         words = decode_rle(frame, layout)

@@ -21,6 +21,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from typing import Any, Generic, TypeVar
 
+from client.dicom.handover import Desk, Handover
 from client.dicom.outcomes import Quarantined, Reason
 
 Item = TypeVar("Item")
@@ -45,6 +46,7 @@ class _Worker(Generic[Item]):
 
     process: ForkServerProcess
     connection: Connection
+    handover: Handover
     queue: deque[Item] = field(default_factory=deque)
     current: Item | None = None
     until: float = 0.0
@@ -84,7 +86,10 @@ class WorkerPool(Generic[Item, Result]):
             self._workers = []
 
     def map(self, items: Iterable[Item]) -> Iterator[tuple[Item, Result | Quarantined]]:
-        """Each item with its result or why there is none, in the order in which they are done."""
+        """Each item with its result or why there is none, in the order in which they are done.
+
+        A result's arrays are good until the next one is asked for.
+        """
         source = iter(items)
         for worker in self._workers:
             self._next(worker, source)
@@ -104,7 +109,7 @@ class WorkerPool(Generic[Item, Result]):
             self._replace(worker)
             return Quarantined(Reason.hung, f"more than {self._limits.time_s:g} s")
         try:
-            result: Result | Quarantined = worker.connection.recv()
+            result: Result | Quarantined = worker.handover.receive(worker.connection)
         except (EOFError, OSError):
             worker.process.join()
             status = worker.process.exitcode or 0
@@ -126,23 +131,25 @@ class WorkerPool(Generic[Item, Result]):
 
     def _start(self) -> _Worker[Item]:
         ours, theirs = self._context.Pipe()
+        handover = Handover()
         process = self._context.Process(
-            target=_serve, args=(theirs, self._work, self._limits.memory_bytes), daemon=True
+            target=_serve, args=(theirs, handover, self._work, self._limits.memory_bytes), daemon=True
         )
         process.start()
         theirs.close()
-        return _Worker(process, ours)
+        return _Worker(process, ours, handover)
 
     def _replace(self, worker: _Worker[Item]) -> None:
         _end(worker)
         fresh = self._start()
-        worker.process, worker.connection = fresh.process, fresh.connection
+        worker.process, worker.connection, worker.handover = fresh.process, fresh.connection, fresh.handover
 
 
 def _end(worker: _Worker[Any]) -> None:
     worker.process.kill()
     worker.process.join()
     worker.connection.close()
+    worker.handover.close()
 
 
 def _fork_server() -> ForkServerContext:
@@ -160,7 +167,7 @@ def warm_up() -> None:
     forkserver.ensure_running()
 
 
-def _serve(connection: Connection, work: Callable[[Any], Any], memory_bytes: int) -> None:
+def _serve(connection: Connection, desk: Desk, work: Callable[[Any], Any], memory_bytes: int) -> None:
     """A worker's life: one item after the other until the other end is closed."""
     _confine(memory_bytes)
     while True:
@@ -168,7 +175,7 @@ def _serve(connection: Connection, work: Callable[[Any], Any], memory_bytes: int
             item = connection.recv()
         except EOFError:
             return
-        connection.send(_guarded(work, item))
+        desk.send(connection, _guarded(work, item))
 
 
 def _guarded(work: Callable[[Any], Any], item: Any) -> Any:

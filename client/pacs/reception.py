@@ -29,7 +29,9 @@ from pynetdicom.pdu import A_ABORT_RQ
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import AssociationSocket
 
-from client.pacs.inbox import Arrival, Inbox, Partial
+from client.pacs.inbox import Inbox
+from client.pacs.partial import Partial
+from client.pacs.tally import Arrival
 
 PDU_BYTES = 2**17
 """What peers are told that a part of a message may be long (PS3.8 D.1); DCMTK sends no longer ones."""

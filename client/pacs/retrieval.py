@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Literal
 
 from client.pacs.dimse import Getter, Mover
-from client.pacs.inbox import Inbox, Tally
+from client.pacs.inbox import Inbox
 from client.pacs.index import Index, Listed
 from client.pacs.order import Carrier, orders
 from client.pacs.query import Found, list_instances, open_index
 from client.pacs.settings import Archive, Receiver
+from client.pacs.tally import Tally
 from client.pacs.wado import WebFetcher
 from common.errors import HomeInvalid, PacsIncomplete, PacsRefused, PacsUnreachable
 

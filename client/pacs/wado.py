@@ -14,9 +14,10 @@ from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 
 from client.pacs.dicomweb import web_errors, web_session
-from client.pacs.inbox import Inbox, Partial
+from client.pacs.inbox import Inbox
 from client.pacs.multipart import Broken, boundary_of, parts
 from client.pacs.order import Order
+from client.pacs.partial import Partial
 from client.pacs.settings import Archive
 from common.errors import PacsIncomplete, PacsUnreachable
 

@@ -21,10 +21,10 @@ from deploy.cli.screen import interruptible, print_json
 
 if TYPE_CHECKING:
     from client.cohorts.home import Home
-    from client.pacs.inbox import Tally
     from client.pacs.query import Found
     from client.pacs.retrieval import Retrieved
     from client.pacs.settings import Archive
+    from client.pacs.tally import Tally
 
 RECEIVE_EXAMPLE = "Example: consilium site receive --inbox inbox --for-s 3600"
 QUERY_EXAMPLE = "Example: consilium site query pacs --match Modality=CT --match StudyDate=20200101-20201231"

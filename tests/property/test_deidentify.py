@@ -1,4 +1,4 @@
-"""Whatever an object holds, nothing of it is left that could name a person, and nothing depends on its order."""
+"""Whatever an object holds and however it is nested, nothing planted in it is left."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from client.dicom.descriptors import clean, words
 from client.dicom.profile import Action, action
 from client.dicom.pseudonyms import Pseudonyms
 from client.dicom.values import moved_date
+from tests.unit.dicom.planted import written
 
 PSEUDONYMS = Pseudonyms(b"p" * 32)
 CANARY = "Zyxqvjk"
@@ -32,7 +33,8 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # pydicom's, of what is plant
 TAGS = sorted(
     tag
     for tag, (vr, *_) in DicomDictionary.items()
-    if 0x0008 <= tag >> 16 < 0xFFF0 and vr in (*TEXTS, "DA", "DT", "TM", "UI", "OB", "UN", "IS", "DS", "US", "FD")
+    if 0x0008 <= tag >> 16 < 0xFFF0
+    and vr in (*TEXTS, "DA", "DT", "TM", "UI", "OB", "UN", "IS", "DS", "US", "FD")
 )
 SEQUENCES = sorted(tag for tag, (vr, *_) in DicomDictionary.items() if vr == "SQ" and tag >> 16 >= 0x0008)
 
@@ -83,12 +85,6 @@ def as_instance(dataset: Dataset, implicit: bool = False) -> Dataset:
     return dataset
 
 
-def written(dataset: Dataset) -> bytes:
-    stream = BytesIO()
-    dataset.save_as(stream, enforce_file_format=True)
-    return stream.getvalue()
-
-
 @given(objects, st.booleans())
 def test_nothing_planted_is_left_and_the_source_stays_as_it_was(dataset: Dataset, implicit: bool) -> None:
     source = written(as_instance(dataset, implicit))
@@ -109,7 +105,9 @@ def test_what_is_left_is_named_by_a_rule(dataset: Dataset) -> None:
         assert said or action(element.tag) is not Action.remove
         assert not element.tag.is_private
         if element.VR == "UI":
-            assert str(element.value).startswith("2.25.") or element.value in UID_dictionary or not element.value
+            assert (
+                str(element.value).startswith("2.25.") or element.value in UID_dictionary or not element.value
+            )
 
 
 @given(st.text(max_size=40))

@@ -191,14 +191,15 @@ def test_a_constant_picture_is_black(tmp_path: Path) -> None:
     assert read_image(path).pixels.max() == 0
 
 
-def test_a_deflated_file_is_read_and_a_deflated_bomb_is_not(tmp_path: Path) -> None:
+def test_a_deflated_file_is_read_and_a_deflated_bomb_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     dataset = dicom(RAMP)
     dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     path = saved(dataset, tmp_path / "a.dcm")
     np.testing.assert_allclose(read_image(path).pixels, RAMP / 255, atol=1e-6)
-    with path.open("ab") as stream:
-        stream.write(zlib.compress(bytes(2**20)) + bytes(2**22))
-    with pytest.raises(ImageUnreadable, match="too large"):
+    monkeypatch.setattr("client.dicom.reading.MAX_INFLATED_BYTES", 100)
+    with pytest.raises(ImageUnreadable, match="too-large"):
         read_image(path)
 
 
@@ -334,7 +335,7 @@ def test_a_header_without_its_picture(tmp_path: Path) -> None:
 def test_a_value_that_cannot_be_parsed_is_not_quoted(tmp_path: Path) -> None:
     path = saved(dicom(RAMP, NumberOfFrames=1), tmp_path / "a.dcm")
     path.write_bytes(path.read_bytes().replace(b"IS\x02\x001 ", b"IS\x02\x00QX"))
-    with pytest.raises(ImageUnreadable, match="ValueError") as caught:
+    with pytest.raises(ImageUnreadable, match="no number") as caught:
         read_image(path)
     assert "QX" not in caught.value.private
 
@@ -402,4 +403,4 @@ def test_a_bag_of_real_and_broken_dicom_files_gives_pictures_or_coded_errors() -
         assert picture.pixels.min() >= 0
         assert picture.pixels.max() <= 1
         read += 1
-    assert read >= 50
+    assert read >= 80

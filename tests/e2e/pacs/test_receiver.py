@@ -21,9 +21,10 @@ from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import encode
 
-from client.pacs.inbox import Inbox, Tally
+from client.pacs.inbox import Inbox
 from client.pacs.receiver import Listener
 from client.pacs.settings import MIB, Receiver, ServerTls
+from client.pacs.tally import Tally
 from common.errors import HomeInvalid, PortTaken
 from tests.e2e.pacs.conftest import (
     OUR_TITLE,
@@ -127,11 +128,14 @@ def test_a_silent_tls_client_keeps_nobody_waiting(inbox: Path, certificates: Cer
     c = certificates
     tls = ServerTls(certificate=c.certificate, key=c.key)
     with (
-        listening(inbox, tls=tls, network_timeout_s=2.0) as (listener, _),
+        listening(inbox, tls=tls, network_timeout_s=3.0) as (listener, _),
         socket.create_connection(("127.0.0.1", listener.port)) as silent,
     ):
-        silent.settimeout(WAIT_S)
         assert echo(listener.port, "+tla", "+cf", c.ca) == 0
+        silent.settimeout(0.1)
+        with pytest.raises(TimeoutError):  # it is still being waited for
+            silent.recv(1)
+        silent.settimeout(WAIT_S)
         assert silent.recv(1) == b""  # turned away when the time was over
 
 

@@ -11,12 +11,28 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from pydicom import Dataset, dcmread
-from pydicom.uid import CTImageStorage, MultiFrameGrayscaleByteSecondaryCaptureImageStorage, SecondaryCaptureImageStorage
+from pydicom.uid import (
+    CTImageStorage,
+    MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
+    SecondaryCaptureImageStorage,
+)
 
 from client.dicom.burned_in import has_writing, suspicion
 
 LINE = "MUSTERMANN^ERIKA 12.03.1957"
-WRITTEN = {"037.dcm", "053.dcm", "043.dcm", "044.dcm", "077", "084", "090.dcm", "109.dcm", "118.dcm", "135.dcm", "143.dcm"}
+WRITTEN = {
+    "037.dcm",
+    "053.dcm",
+    "043.dcm",
+    "044.dcm",
+    "077",
+    "084",
+    "090.dcm",
+    "109.dcm",
+    "118.dcm",
+    "135.dcm",
+    "143.dcm",
+}
 """Files of the bag that show writing, as seen by eye."""
 
 
@@ -31,15 +47,17 @@ def header(modality: str = "CR", **attributes: Any) -> Dataset:
 def anatomy(side: int = 512, seed: int = 0) -> NDArray[np.float64]:
     """A body-like picture in [0, 1]: smooth shapes, some grain, a dark border."""
     random = np.random.default_rng(seed)
-    y, x = np.mgrid[-1:1 : side * 1j, -1:1 : side * 1j]  # type: ignore[misc]
+    y, x = np.mgrid[-1 : 1 : side * 1j, -1 : 1 : side * 1j]  # type: ignore[misc]
     body = np.clip(1.2 - (x / 0.7) ** 2 - (y / 0.8) ** 2, 0, 1)
     for _ in range(12):
-        cx, cy, r = random.uniform(-0.5, 0.5, 2).tolist() + [random.uniform(0.05, 0.2)]
+        cx, cy, r = random.uniform((-0.5, -0.5, 0.05), (0.5, 0.5, 0.2))
         body += 0.1 * np.exp(-((x - cx) ** 2 + (y - cy) ** 2) / r**2) * (body > 0)
     return np.asarray(np.clip(body / body.max() * 0.9 + 0.01 * random.standard_normal(body.shape), 0, 1))
 
 
-def with_line(picture: NDArray[np.float64], size: int, place: tuple[int, int], ink: float = 1.0) -> NDArray[np.float64]:
+def with_line(
+    picture: NDArray[np.float64], size: int, place: tuple[int, int], ink: float = 1.0
+) -> NDArray[np.float64]:
     """The picture with ``LINE`` written into it."""
     mask = Image.new("L", picture.shape[::-1])
     ImageDraw.Draw(mask).text(place, LINE, fill=255, font=ImageFont.load_default(size))

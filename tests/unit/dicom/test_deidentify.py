@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from io import BytesIO
 from typing import Any
 
@@ -10,8 +9,7 @@ import numpy as np
 import pytest
 from pydicom import DataElement, Dataset, Sequence, dcmread
 from pydicom.config import IGNORE
-from pydicom.datadict import DicomDictionary
-from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.dataset import FileDataset
 from pydicom.uid import (
     UID,
     CTImageStorage,
@@ -22,87 +20,20 @@ from pydicom.uid import (
 
 from client.dicom.deidentify import DEEPEST, deidentify, file_name
 from client.dicom.outcomes import Quarantined, Reason
-from client.dicom.profile import Action, action
-from client.dicom.pseudonyms import Pseudonyms
-
-PSEUDONYMS = Pseudonyms(bytes(range(32)))
-FAMILY, GIVEN, TOWN, NUMBER, BORN, SEEN = "Mustermännchen", "Erika", "Hintertupfing", "47110815", "19570312", "20191224"
-HOSPITAL_UID = "1.2.826.0.1.3680043.2.1125.471108154711"
-PLANTED = (FAMILY, GIVEN, TOWN, NUMBER, BORN, SEEN, "1957-03-12", "12.03.1957", "471108154711", "山田", "ﾔﾏﾀﾞ")
-TEXTS = {"AE", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT", "CS"}
-
-
-def picture(**attributes: Any) -> Dataset:
-    """A small CT slice as an archive would hold it."""
-    dataset = Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.SOPClassUID, dataset.SOPInstanceUID = CTImageStorage, UID(f"{HOSPITAL_UID}.1")
-    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = f"{HOSPITAL_UID}.2", f"{HOSPITAL_UID}.3"
-    dataset.PatientName, dataset.PatientID, dataset.PatientBirthDate = f"{FAMILY}^{GIVEN}", NUMBER, BORN
-    dataset.SpecificCharacterSet = "ISO_IR 192"
-    dataset.StudyDate, dataset.StudyTime, dataset.Modality = SEEN, "101500", "CT"
-    dataset.set_pixel_data(np.arange(16, dtype=np.uint16).reshape(4, 4), "MONOCHROME2", 16, generate_instance_uid=False)
-    for keyword, value in attributes.items():
-        setattr(dataset, keyword, value)
-    return dataset
-
-
-def written(dataset: Dataset) -> bytes:
-    stream = BytesIO()
-    dataset.save_as(stream, enforce_file_format=True)
-    return stream.getvalue()
-
-
-def spellings(text: str) -> set[bytes]:
-    """The bytes by which a text can stand in a file."""
-    cased = {text, text.lower(), text.upper(), text.title(), text.swapcase()}
-    encodings = ("utf-8", "latin-1", "utf-16-le", "utf-16-be", "iso2022_jp_2", "shift_jis", "gb18030", "cp850")
-    found = set()
-    for one in cased:
-        for encoding in encodings:
-            try:
-                found.add(re.sub(rb"\x1b[$(].", b"", one.encode(encoding)))  # without the shifts of ISO 2022
-            except UnicodeEncodeError:
-                continue
-    return found
-
-
-def leaks(data: bytes, planted: tuple[str, ...] = PLANTED) -> list[str]:
-    return [text for text in planted for spelling in spellings(text) if spelling in data]
-
-
-def planted_value(vr: str, tag: int) -> Any:
-    """A value of this kind that must not be found again; None for a kind that holds no text."""
-    name = f"{FAMILY} {GIVEN} {TOWN} {NUMBER}"
-    match vr.split(" or ")[0]:
-        case "PN" | "LO" | "LT" | "ST" | "UT" | "UC" | "UR":
-            return f"{FAMILY}^{GIVEN}" if vr == "PN" else name[:64]
-        case "SH" | "AE" | "CS":
-            return GIVEN.upper()
-        case "AS":
-            return "062Y"
-        case "DA":
-            return BORN
-        case "DT":
-            return f"{BORN}101500"
-        case "UI":
-            return f"{HOSPITAL_UID}.{tag}"
-        case "OB" | "OW" | "UN":
-            return name.encode()
-        case _:
-            return None
-
-
-def everything() -> Dataset:
-    """A CT slice in which every text, date, UID and run of bytes that the dictionary knows is planted."""
-    dataset = picture()
-    for tag, (vr, *_) in DicomDictionary.items():
-        value = planted_value(vr, tag)
-        if value is not None and 0x0008 <= tag >> 16 < 0xFFF0 and tag not in dataset and action(tag) is not Action.keep:
-            dataset[tag] = DataElement(tag, vr.split(" or ")[0], value)
-    return dataset
-
+from tests.unit.dicom.planted import (
+    BORN,
+    FAMILY,
+    GIVEN,
+    HOSPITAL_UID,
+    NUMBER,
+    PSEUDONYMS,
+    SEEN,
+    TOWN,
+    everything,
+    leaks,
+    picture,
+    written,
+)
 
 # Nothing is left
 
@@ -119,7 +50,12 @@ def test_nothing_planted_anywhere_in_the_dictionary_is_left() -> None:
 @pytest.mark.filterwarnings("ignore")
 def test_nothing_planted_in_nested_sequences_is_left() -> None:
     dataset, inner = picture(), everything()
-    for keyword in ("PixelData", "CodeValue", "LongCodeValue", "URNCodeValue"):  # a coded item goes as a whole
+    for keyword in (
+        "PixelData",
+        "CodeValue",
+        "LongCodeValue",
+        "URNCodeValue",
+    ):  # a coded item goes as a whole
         delattr(inner, keyword)
     middle = Dataset()
     middle.SharedFunctionalGroupsSequence = [inner]
@@ -136,7 +72,13 @@ def test_private_attributes_file_meta_preamble_and_padding_are_left_behind() -> 
     dataset.file_meta.SourceApplicationEntityTitle = GIVEN.upper()
     dataset.file_meta.PrivateInformationCreatorUID = f"{HOSPITAL_UID}.4"
     dataset.file_meta.PrivateInformation = f"{FAMILY}{TOWN}".encode()
-    file = BytesIO(written(FileDataset(BytesIO(), dataset, f"{FAMILY} {NUMBER}".encode().ljust(128, b"\0"), dataset.file_meta)))
+    file = BytesIO(
+        written(
+            FileDataset(
+                BytesIO(), dataset, f"{FAMILY} {NUMBER}".encode().ljust(128, b"\0"), dataset.file_meta
+            )
+        )
+    )
     assert len(leaks(file.getvalue())) >= 6
     clean = deidentify(dcmread(file), PSEUDONYMS)
     assert leaks(written(clean)) == []
@@ -171,8 +113,14 @@ def test_a_number_that_is_the_patients_identifier_goes_wherever_it_stands() -> N
 
 @pytest.mark.parametrize("vr", ["US", "OB", "UN", "FD", "LO", "DS"])
 def test_a_value_of_another_representation_than_the_standards_hides_nothing(vr: str) -> None:
-    file = bytearray(written(picture(Manufacturer="0.5 Erika Musterma", SliceThickness="1.25", Laterality="LR")))
-    for tag, old in ((b"\x08\x00\x70\x00", b"LO"), (b"\x18\x00\x50\x00", b"DS"), (b"\x20\x00\x60\x00", b"CS")):
+    file = bytearray(
+        written(picture(Manufacturer="0.5 Erika Musterma", SliceThickness="1.25", Laterality="LR"))
+    )
+    for tag, old in (
+        (b"\x08\x00\x70\x00", b"LO"),
+        (b"\x18\x00\x50\x00", b"DS"),
+        (b"\x20\x00\x60\x00", b"CS"),
+    ):
         place = file.index(tag + old) + 4
         if vr not in ("OB", "UN"):  # those have a longer head
             file[place : place + 2] = vr.encode()
@@ -203,7 +151,9 @@ def test_the_patient_has_a_pseudonym_and_the_file_says_what_was_done() -> None:
     assert clean.PatientIdentityRemoved == "YES"
     assert clean.LongitudinalTemporalInformationModified == "MODIFIED"
     assert clean.BurnedInAnnotation == "NO"
-    codes = [(code.CodeValue, code.CodingSchemeDesignator) for code in clean.DeidentificationMethodCodeSequence]
+    codes = [
+        (code.CodeValue, code.CodingSchemeDesignator) for code in clean.DeidentificationMethodCodeSequence
+    ]
     assert codes == [("113100", "DCM"), ("113105", "DCM"), ("113107", "DCM")]
 
 
@@ -221,7 +171,9 @@ def test_uids_are_replaced_alike_everywhere_and_the_standards_own_stay() -> None
 
 
 def test_a_class_of_a_younger_standard_stays_and_a_makers_does_not() -> None:
-    assert deidentify(picture(SOPClassUID="1.2.840.10008.5.1.4.1.1.66.99"), PSEUDONYMS).SOPClassUID.endswith(".66.99")
+    assert deidentify(picture(SOPClassUID="1.2.840.10008.5.1.4.1.1.66.99"), PSEUDONYMS).SOPClassUID.endswith(
+        ".66.99"
+    )
     assert "471108154711" not in deidentify(picture(SOPClassUID=HOSPITAL_UID), PSEUDONYMS).SOPClassUID
 
 
@@ -260,7 +212,9 @@ def test_the_patients_own_name_goes_even_where_it_is_a_word_of_radiology() -> No
 
 
 def test_an_unknown_term_leaves_its_place_among_others() -> None:
-    clean = deidentify(picture(ImageType=["ORIGINAL", "PRIMARY", "ERIKA"], BodyPartExamined="ERIKA"), PSEUDONYMS)
+    clean = deidentify(
+        picture(ImageType=["ORIGINAL", "PRIMARY", "ERIKA"], BodyPartExamined="ERIKA"), PSEUDONYMS
+    )
     assert list(clean.ImageType) == ["ORIGINAL", "PRIMARY", "OTHER"]
     assert "BodyPartExamined" not in clean
 
@@ -294,7 +248,9 @@ def test_pixels_and_what_they_are_read_by_stay() -> None:
     dataset = picture(ModalityLUTSequence=[lut], **kept)
     dataset["SmallestImagePixelValue"].VR = "US"
     clean = dcmread(BytesIO(written(deidentify(dataset, PSEUDONYMS))))
-    assert {keyword: clean[keyword].value for keyword in kept} == {keyword: dataset[keyword].value for keyword in kept}
+    assert {keyword: clean[keyword].value for keyword in kept} == {
+        keyword: dataset[keyword].value for keyword in kept
+    }
     assert (clean.pixel_array == dataset.pixel_array).all()
     assert clean.ModalityLUTSequence[0].LUTData == lut.LUTData
 

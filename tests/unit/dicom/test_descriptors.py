@@ -62,8 +62,29 @@ def test_machines_keep_their_short_numbers(text: str, cleaned: str) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    """MONOCHROME2, ORIGINAL, DERIVED, PRIMARY, AXIAL, HFS, YBR_FULL_422, NO, YES, RGB, PALETTE COLOR, WHOLE BODY,
-    SLICE_AND_FREQ, FLUID_ATTENUATED, EPI_GEMS, DIS3D, T2_STAR, FOR PRESENTATION, L, AFR, 01""".split(","),
+    [
+        "MONOCHROME2",
+        " ORIGINAL",
+        " DERIVED",
+        " PRIMARY",
+        " AXIAL",
+        " HFS",
+        " YBR_FULL_422",
+        " NO",
+        " YES",
+        " RGB",
+        " PALETTE COLOR",
+        " WHOLE BODY",
+        "\n    SLICE_AND_FREQ",
+        " FLUID_ATTENUATED",
+        " EPI_GEMS",
+        " DIS3D",
+        " T2_STAR",
+        " FOR PRESENTATION",
+        " L",
+        " AFR",
+        " 01",
+    ],
 )
 def test_defined_terms_stay(value: str) -> None:
     assert is_term(value)

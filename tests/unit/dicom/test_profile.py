@@ -29,11 +29,33 @@ ALLOWED = {
 }
 """What is at least as strict as each of the standard's actions, without options."""
 BY_OPTION = {"dates": {Action.move, Action.time}, "descriptors": {Action.clean}}
-YOUNGER = """
-    00081301 00081302 00081303 00081304 00100011 00100012 00100013 00100014 00100015 00100016 00100041 00100042
-    00100043 00100044 00100045 00100046 00100047 00102162 0040a034 0040a035 0040b034 0040b036 0040b03b 0040b03f
-    0040e012
-""".split()
+YOUNGER = [
+    "00081301",
+    "00081302",
+    "00081303",
+    "00081304",
+    "00100011",
+    "00100012",
+    "00100013",
+    "00100014",
+    "00100015",
+    "00100016",
+    "00100041",
+    "00100042",
+    "00100043",
+    "00100044",
+    "00100045",
+    "00100046",
+    "00100047",
+    "00102162",
+    "0040a034",
+    "0040a035",
+    "0040b034",
+    "0040b036",
+    "0040b03b",
+    "0040b03f",
+    "0040e012",
+]
 """Tags of the table that the tested pydicom does not know yet."""
 SINGLE = [row for row in ROWS if len(row.tag) == 8 and "x" not in row.tag]
 BY_TAG = {row.tag: row for row in ROWS}
@@ -114,11 +136,39 @@ def test_without_a_row_no_value_stays_that_could_hold_text() -> None:
 
 @pytest.mark.parametrize(
     "keyword",
-    """SOPClassUID SOPInstanceUID StudyInstanceUID SeriesInstanceUID Modality ImageType PatientPosition Rows
-    Columns BitsStored PixelSpacing ImagePositionPatient ImageOrientationPatient InstanceNumber StackID
-    PerFrameFunctionalGroupsSequence RescaleSlope WindowCenter WindowWidth VOILUTSequence LUTData PixelData
-    TemporalPositionIdentifier DiffusionBValue SliceThickness NumberOfFrames PhotometricInterpretation
-    RedPaletteColorLookupTableData BurnedInAnnotation ConversionType FrameIncrementPointer""".split(),
+    [
+        "SOPClassUID",
+        "SOPInstanceUID",
+        "StudyInstanceUID",
+        "SeriesInstanceUID",
+        "Modality",
+        "ImageType",
+        "PatientPosition",
+        "Rows",
+        "Columns",
+        "BitsStored",
+        "PixelSpacing",
+        "ImagePositionPatient",
+        "ImageOrientationPatient",
+        "InstanceNumber",
+        "StackID",
+        "PerFrameFunctionalGroupsSequence",
+        "RescaleSlope",
+        "WindowCenter",
+        "WindowWidth",
+        "VOILUTSequence",
+        "LUTData",
+        "PixelData",
+        "TemporalPositionIdentifier",
+        "DiffusionBValue",
+        "SliceThickness",
+        "NumberOfFrames",
+        "PhotometricInterpretation",
+        "RedPaletteColorLookupTableData",
+        "BurnedInAnnotation",
+        "ConversionType",
+        "FrameIncrementPointer",
+    ],
 )
 def test_what_pictures_are_read_by_stays(keyword: str) -> None:
     tag = tag_for_keyword(keyword)

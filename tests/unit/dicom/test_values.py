@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from pydicom.valuerep import DSfloat, IS
+from pydicom.valuerep import IS, DSfloat
 
 from client.dicom.values import is_number, moved_date, moved_datetime, time_of_day
 

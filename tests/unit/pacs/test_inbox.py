@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from pynetdicom.dsutils import create_file_meta
 
-from client.pacs.inbox import Arrival, Inbox, Tally
+from client.pacs.inbox import Inbox
 from client.pacs.reception import file_head
 from client.pacs.settings import MIB, Receiver
+from client.pacs.tally import Arrival, Tally
 from common.errors import DiskFull, OutputUnwritable
 
 LIMITS = Receiver(min_free_bytes=0)
@@ -108,13 +109,13 @@ def test_what_is_too_much_is_refused_while_it_arrives(
 
 def test_room_that_was_given_back_can_be_used_again(tmp_path: Path) -> None:
     with Inbox(tmp_path, Receiver(min_free_bytes=0, max_total_bytes=MIB)) as inbox:
-        for number in range(4):
+        for _ in range(4):
             partial = inbox.partial()
             partial.write(bytes(MIB // 2))
             assert partial.trouble is None
             partial.discard()
         assert put(inbox, "1.2", bytes(MIB // 2)) is Arrival.new
-        assert put(inbox, f"1.{number}", bytes(MIB)) is Arrival.no_space
+        assert put(inbox, "1.3", bytes(MIB)) is Arrival.no_space
 
 
 def test_the_disk_is_looked_at_again_while_a_large_object_arrives(

@@ -67,7 +67,7 @@ def test_silence_is_borne_only_so_long(tmp_path: Path) -> None:
     began_s = time.monotonic()
     assert reception(patience_s=0.1).get_msg(block=True) == (None, None)
     with Inbox(tmp_path, Receiver(min_free_bytes=0)) as inbox:
-        inbox.last_activity_s = began_s + 0.6  # something came over another association
+        inbox._account.last_activity_s = began_s + 0.6  # something came over another association
         assert reception(inbox, patience_s=0.1).get_msg(block=True) == (None, None)
     assert 0.7 <= time.monotonic() - began_s < 5.0
 
