@@ -108,8 +108,7 @@ def _distinct(images: Sequence[StoredImage], outcomes: dict[int, Fate]) -> list[
     by_sop: dict[str, list[StoredImage]] = defaultdict(list)
     for image in images:
         by_sop[image.instance.sop].append(image)
-    kept: list[StoredImage] = []
-    series_of: dict[tuple[Any, ...], str] = {}
+    single: list[StoredImage] = []
     for same in by_sop.values():
         if len({image.digest for image in same}) > 1:
             # Which of them is the right one nobody can say.
@@ -117,13 +116,27 @@ def _distinct(images: Sequence[StoredImage], outcomes: dict[int, Fate]) -> list[
             continue
         first, *others = same
         outcomes.update((image.file, (Outcome.duplicate, "")) for image in others)
-        # An archive that was sent on may have given its objects new UIDs, but not new places. Two slices of
-        # one series that look the same are no copies.
-        place = (first.instance.patient, first.digest, first.instance.frames)
-        if series_of.setdefault(place, first.instance.series) != first.instance.series:
-            outcomes[first.file] = (Outcome.duplicate, "")
+        single.append(first)
+    return _without_copies(single, outcomes)
+
+
+def _without_copies(images: Sequence[StoredImage], outcomes: dict[int, Fate]) -> list[StoredImage]:
+    """The objects without those that stand in another series of the patient as well.
+
+    An archive that was sent on may have given its objects new UIDs, but not new places. The larger series
+    keeps all that it shares with another, so that no copy tears it. Two slices of one series that look the
+    same are no copies.
+    """
+    sizes = Counter(image.instance.series for image in images)
+    series_of: dict[tuple[Any, ...], str] = {}
+    kept: list[StoredImage] = []
+    for image in sorted(images, key=lambda image: (-sizes[image.instance.series], image.instance.series)):
+        frames = tuple(replace(frame, stack="") for frame in image.instance.frames)  # may stand for the UID
+        place = (image.instance.patient, image.digest, frames)
+        if series_of.setdefault(place, image.instance.series) == image.instance.series:
+            kept.append(image)
         else:
-            kept.append(first)
+            outcomes[image.file] = (Outcome.duplicate, "")
     return kept
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,29 +12,25 @@ from typing import Any
 from pydantic import TypeAdapter
 from sqlalchemy import (
     Connection,
-    Engine,
     RowMapping,
     bindparam,
-    create_engine,
     delete,
-    event,
     func,
     insert,
     select,
     update,
 )
-from sqlalchemy.exc import DatabaseError
 
 from client.cohorts import tables
 from client.cohorts.case import Case, Content, fingerprint
+from client.cohorts.database import Database
 from client.cohorts.rules import Rules
 from client.cohorts.store import Blob
 from client.dicom.instance import Instance
-from client.dicom.outcomes import Outcome
+from client.dicom.outcomes import Outcome, Reason
 from client.dicom.pixels import Display
-from common.errors import CohortUnknown, HomeInvalid
+from common.errors import CohortUnknown
 
-SCHEMA = "0001"
 _INSTANCE: TypeAdapter[Instance] = TypeAdapter(Instance)
 _DISPLAY: TypeAdapter[Display] = TypeAdapter(Display)
 _BLOB: TypeAdapter[Blob] = TypeAdapter(Blob)
@@ -100,27 +96,25 @@ class Catalogue:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._engine = create_engine(f"sqlite:///{path}")
-        event.listen(self._engine, "connect", _prepare)
-        try:
-            _migrate(self._engine, path)
-        except DatabaseError:
-            raise HomeInvalid(f"{path} is not a database of Consilium") from None
+        self._database = Database(path)
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """All of the block's changes, or none."""
-        with self._engine.begin() as connection:
+        """All of the block's changes, or none.
+
+        Raises:
+            DiskFull, OutputUnwritable: They cannot be written. Others as of :class:`Database`.
+        """
+        with self._database.writing() as connection:
             yield connection
 
     def close(self) -> None:
         """Let go of the file."""
-        self._engine.dispose()
+        self._database.close()
 
     def cohorts(self) -> list[CohortRow]:
         """All cohorts by name."""
-        with self.transaction() as connection:
+        with self._database.reading() as connection:
             rows = connection.execute(select(tables.cohort).order_by(tables.cohort.c.name)).mappings()
             return [_cohort(row) for row in rows]
 
@@ -166,11 +160,14 @@ class Catalogue:
             )
         return int(number)
 
-    def stamps(self, cohort: int) -> dict[str, str]:
-        """Stamp of every file seen, by mark."""
-        with self.transaction() as connection:
+    def stamps(self, cohort: int, but: Collection[Reason] = ()) -> dict[str, str]:
+        """Stamp of every file seen, by mark, ``but`` those in quarantine for such reasons."""
+        left_out = tables.file.c.why.in_([str(reason) for reason in but])
+        with self._database.reading() as connection:
             rows = connection.execute(
-                select(tables.file.c.mark, tables.file.c.stamp).where(tables.file.c.cohort == cohort)
+                select(tables.file.c.mark, tables.file.c.stamp).where(
+                    tables.file.c.cohort == cohort, ~left_out
+                )
             )
             return {row.mark: row.stamp for row in rows}
 
@@ -213,17 +210,17 @@ class Catalogue:
 
     def blobs(self, cohort: int) -> dict[str, Blob]:
         """Every stored array by digest."""
-        with self.transaction() as connection:
+        with self._database.reading() as connection:
             rows = connection.execute(select(tables.blob).where(tables.blob.c.cohort == cohort))
             return {r.digest: Blob(r.digest, r.offset, r.dtype, tuple(r.shape)) for r in rows}
 
     def images(self, cohort: int) -> list[StoredImage]:
-        """Every stored object, in the order of their digests and UIDs, whatever order they came in."""
-        with self.transaction() as connection:
+        """Every stored object, in the order of what is known of each, whatever order they came in."""
+        with self._database.reading() as connection:
             rows = connection.execute(
                 select(tables.image)
                 .where(tables.image.c.cohort == cohort)
-                .order_by(tables.image.c.digest, tables.image.c.sop, tables.image.c.id)
+                .order_by(*(tables.image.c[key] for key in ("digest", "sop", "facts", "display", "id")))
             )
             return [
                 StoredImage(
@@ -236,19 +233,9 @@ class Catalogue:
                 for r in rows
             ]
 
-    def identities(self, cohort: int) -> Iterator[tuple[str, str]]:
-        """SOP pseudonym and digest of every stored object."""
-        with self.transaction() as connection:
-            yield from (
-                (r.sop, r.digest)
-                for r in connection.execute(
-                    select(tables.image.c.sop, tables.image.c.digest).where(tables.image.c.cohort == cohort)
-                )
-            )
-
     def cases(self, cohort: int) -> list[Case]:
         """Every case, by name."""
-        with self.transaction() as connection:
+        with self._database.reading() as connection:
             rows = connection.execute(
                 select(tables.case).where(tables.case.c.cohort == cohort).order_by(tables.case.c.name)
             )
@@ -292,7 +279,7 @@ class Catalogue:
     def counts(self, cohort: int) -> list[tuple[str, str, bool | None, int]]:
         """Outcome, reason or kind, whether pixels were decoded, and how many files."""
         columns = (tables.file.c.outcome, tables.file.c.why, tables.file.c.decoded)
-        with self.transaction() as connection:
+        with self._database.reading() as connection:
             rows = connection.execute(
                 select(*columns, func.count()).where(tables.file.c.cohort == cohort).group_by(*columns)
             )
@@ -300,13 +287,18 @@ class Catalogue:
 
     def set_aside(self, cohort: int) -> dict[str, tuple[str, str]]:
         """Outcome and reason of every file that is in no case, by mark."""
-        with self.transaction() as connection:
+        with self._database.reading() as connection:
             rows = connection.execute(
                 select(tables.file.c.mark, tables.file.c.outcome, tables.file.c.why).where(
                     tables.file.c.cohort == cohort, tables.file.c.outcome != str(Outcome.case)
                 )
             )
             return {r.mark: (r.outcome, r.why) for r in rows}
+
+    def forget_files(self, cohort: int) -> None:
+        """Forget what was seen, and what was kept of it but for the arrays."""
+        with self.transaction() as connection:
+            connection.execute(delete(tables.file).where(tables.file.c.cohort == cohort))
 
     def put_labels(self, cohort: int, rows: Iterable[Mapping[str, Any]]) -> None:
         """Labels that take the place of those the cohort had."""
@@ -316,13 +308,13 @@ class Catalogue:
 
     def labels(self, cohort: int) -> list[dict[str, Any]]:
         """The cohort's labels."""
-        with self.transaction() as connection:
+        with self._database.reading() as connection:
             rows = connection.execute(select(tables.label).where(tables.label.c.cohort == cohort))
             return [dict(row) for row in rows.mappings()]
 
     def portraits(self, cohort: int) -> dict[str, Any]:
         """What the quality report kept of cases' pixels, by the case's digest."""
-        with self.transaction() as connection:
+        with self._database.reading() as connection:
             rows = connection.execute(select(tables.portrait).where(tables.portrait.c.cohort == cohort))
             return {r.digest: r.content for r in rows}
 
@@ -380,26 +372,3 @@ def _cohort(row: RowMapping) -> CohortRow:
         fingerprint=row["fingerprint"],
         notes=row["notes"],
     )
-
-
-def _prepare(connection: Any, record: Any) -> None:
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA foreign_keys = ON")
-    cursor.execute("PRAGMA journal_mode = WAL")
-    cursor.execute("PRAGMA busy_timeout = 10000")
-    cursor.execute("PRAGMA secure_delete = ON")  # what is removed is gone
-    cursor.close()
-
-
-def _migrate(engine: Engine, path: Path) -> None:
-    """Bring the database to this release's tables."""
-    fresh = not path.exists()
-    with engine.begin() as connection:
-        if not fresh and connection.dialect.has_table(connection, "alembic_version"):
-            version = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
-            if version == SCHEMA:
-                return
-    from client.cohorts.migrations import upgrade  # Alembic is slow to import, and seldom needed
-
-    upgrade(engine)
-    path.chmod(0o600)

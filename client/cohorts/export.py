@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -10,9 +9,8 @@ from functools import partial
 from pathlib import Path
 
 from client.cohorts.home import Home
-from client.cohorts.intake import Tally, found_below
+from client.cohorts.intake import Tally, found_below, pool_of
 from client.dicom.cleaning import Cleaned, clean
-from client.dicom.workers import Limits, WorkerPool
 from common.errors import OutputExists
 from common.files import unwritable, write_atomically
 
@@ -46,12 +44,12 @@ def export(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise OutputExists(f"{out} already holds something", hint="Choose another --out.")
     found = found_below(roots)
-    written, copies, left_out, names = 0, 0, Counter[str](), []
-    tally = Tally(found=len(found))
+    new = [item for item in found if not item.repeat]
+    written, copies, left_out, names = 0, len(found) - len(new), Counter[str](), []
+    tally = Tally(found=len(found), done=copies)
     work = partial(clean, key=home.key, allow_burned_in=allow_burned_in)
-    limits = Limits(home.policy.file_time_s, home.policy.file_memory_mib * 2**20)
-    with WorkerPool(work, min(os.cpu_count() or 1, len(found)), limits).running() as pool:
-        for item, result in pool.map(found):
+    with pool_of(home, work, len(new)).running() as pool:
+        for item, result in pool.map(new):
             if isinstance(result, Cleaned):
                 fresh = _write(out / result.name, result.data)
                 written, copies = written + fresh, copies + (not fresh)

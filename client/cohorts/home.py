@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ from common.errors import HomeBusy, HomeInvalid, HomeMissing, OutputExists
 from common.files import unwritable, write_atomically
 
 VARIABLE = "CONSILIUM_HOME"
+COHORT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 SITE_FILE, POLICY_FILE, KEY_FILE = "site.toml", "policy.toml", "keys/pseudonyms.key"
 
 
@@ -81,7 +83,13 @@ class Home:
         return self.folder / "inbox"
 
     def cohort_folder(self, name: str) -> Path:
-        """Where the pixels of a cohort lie."""
+        """Where the pixels of a cohort lie.
+
+        Raises:
+            ValueError: That is no name of a cohort; it could lead out of the home.
+        """
+        if not COHORT_NAME.fullmatch(name):
+            raise ValueError("not a cohort's name")
         return self.folder / "cohorts" / name
 
     def audit(self, event: str, **facts: Fact) -> None:
@@ -99,7 +107,7 @@ class Home:
         Raises:
             HomeBusy: Another process does so already.
         """
-        path = self.folder / "cohorts" / f".{cohort}.lock"
+        path = self.cohort_folder(cohort).with_name(f".{cohort}.lock")
         try:
             path.parent.mkdir(exist_ok=True, mode=0o700)
             handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)

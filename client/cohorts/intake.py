@@ -14,6 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from client.cohorts.assembly import CONTRADICTING, EMPTY, assemble
 from client.cohorts.catalogue import Catalogue, CohortRow, SeenFile
@@ -33,6 +34,11 @@ UNPACKED_BYTES_PER_S = 1e7
 """What a slow machine inflates of an archive in a second, for the time that a member may take."""
 
 NOT_DECODED = {Reason.crashed, Reason.hung, Reason.memory, Reason.undecodable}
+AGAIN = {Reason.unreadable, Reason.crashed, Reason.hung, Reason.memory}
+"""Reasons that may have lain with this machine and not with the file: each intake tries these anew."""
+
+AS_MASK = ":mask"
+"""Ends the stamp of a file that was looked at as a mask."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,7 @@ class Tally:
     quarantined: int = 0
 
 
+Result = TypeVar("Result")
 Progress = Callable[[Tally], None]
 
 
@@ -128,6 +135,16 @@ def found_below(roots: Sequence[Path]) -> list[Found]:
     return found
 
 
+def pool_of(home: Home, work: Callable[[Found], Result], most: int) -> WorkerPool[Found, Result]:
+    """Workers that apply ``work`` to files within the site's limits: one a core, and ``most`` at most."""
+    return WorkerPool(
+        work,
+        min(os.cpu_count() or 1, most),
+        Limits(home.policy.file_time_s, home.policy.file_memory_mib * 2**20),
+        lambda item: item.before_bytes / UNPACKED_BYTES_PER_S,
+    )
+
+
 def _examine_all(
     home: Home,
     request: Request,
@@ -137,24 +154,23 @@ def _examine_all(
     found: Sequence[Found],
     progress: Progress,
 ) -> None:
-    names, stamps = home.pseudonyms, catalogue.stamps(cohort.id)
-    marked = [(names.mark(item.locator), item) for item in found]
-    marks = {item: mark for mark, item in marked if stamps.get(mark) != _stamp(item)}
+    names, orders, known = home.pseudonyms, _orders(home, request), catalogue.stamps(cohort.id, AGAIN)
+    marked = {item: (names.mark(item.locator), _stamp(item, orders)) for item in found}
+    marks = {
+        item: (mark, stamp)
+        for item, (mark, stamp) in marked.items()
+        if known.get(mark) not in (stamp, stamp + AS_MASK)  # a mask stays one when --masks is left away
+    }
     tally = Tally(found=len(found), known=len(found) - len(marks), done=len(found) - len(marks))
     progress(tally)
     new = [item for item in marks if not item.repeat]
-    with WorkerPool(
-        partial(examine, orders=_orders(home, request)),
-        min(os.cpu_count() or 1, len(new)),
-        Limits(home.policy.file_time_s, home.policy.file_memory_mib * 2**20),
-        lambda item: item.before_bytes / UNPACKED_BYTES_PER_S,
-    ).running() as pool:
+    with pool_of(home, partial(examine, orders=orders), len(new)).running() as pool:
         try:
             for item in marks.keys() - set(new):
-                shelf.put(SeenFile(marks[item], _stamp(item), Outcome.duplicate))
+                shelf.put(SeenFile(*marks[item], Outcome.duplicate))
                 tally.done += 1
             for item, result in pool.map(new):
-                seen = _seen(marks[item], _stamp(item), result)
+                seen = _seen(*marks[item], result)
                 shelf.put(seen, result if isinstance(result, Taken) else None)
                 tally.done += 1
                 tally.quarantined += seen.outcome is Outcome.quarantined
@@ -194,8 +210,9 @@ def _orders(home: Home, request: Request) -> Orders:
     )
 
 
-def _stamp(found: Found) -> str:
-    return f"{found.size_bytes}:{found.modified_ns}"
+def _stamp(found: Found, orders: Orders) -> str:
+    """What is another when the file has another content, or is to be looked at as a mask and was not."""
+    return f"{found.size_bytes}:{found.modified_ns}{AS_MASK if orders.as_mask(found) else ''}"
 
 
 def _seen(mark: str, stamp: str, result: Examined | Quarantined) -> SeenFile:

@@ -48,12 +48,14 @@ def put_masks(
     """
     outcomes, laid = dict(assembly.outcomes), dict[str, _Laid]()
     masks = [image for image in images if image.instance.mask]
-    seen: set[str] = set()
+    seen: set[tuple[str, tuple[str, ...]]] = set()
     for image in masks:
-        if image.instance.sop in seen:
+        # The same file under another patient's name is another mask: empty ones are alike.
+        identity = (image.instance.sop, image.instance.referenced)
+        if identity in seen:
             outcomes[image.file] = (Outcome.duplicate, "")
             continue
-        seen.add(image.instance.sop)
+        seen.add(identity)
         used = _lay(image, assembly.drafts, store, laid)
         outcomes[image.file] = USED if used else ORPHAN
     notes = Counter(assembly.notes)
@@ -95,13 +97,17 @@ def _mask(image: StoredImage, store: PixelStore) -> Mask:
 def _owners(mask: Mask, drafts: Sequence[Draft]) -> list[Draft]:
     """The cases that a mask was drawn on: those it names, else all those in one series at its place."""
     placed = [draft for draft in drafts if draft.planes]
-    scores = [(matches(mask, draft.planes, _names(draft), draft.space or None), draft) for draft in placed]
-    named = [draft for score, draft in scores if score >= 1 and mask.referenced & set(_names(draft))]
-    if named:
-        return named
+    named = [draft for draft in placed if not mask.referenced.isdisjoint(_names(draft))]
+    if drawn_on := [draft for draft in named if _score(mask, draft)]:
+        return drawn_on
+    scores = [(_score(mask, draft), draft) for draft in placed]
     best = max((score for score, _ in scores), default=0.0)
     at_place = [draft for score, draft in scores if score > 0 and score == best]
     return at_place if len({draft.series for draft in at_place}) == 1 else []
+
+
+def _score(mask: Mask, draft: Draft) -> float:
+    return matches(mask, draft.planes, _names(draft), draft.space or None)
 
 
 def _names(draft: Draft) -> tuple[str, ...]:

@@ -52,6 +52,7 @@ def register_records(
             cases = [_since(case, earlier, intake) for case in _cases(records, shelf, rules, names)]
             status = table.stat()
             stamp = f"{status.st_size}:{status.st_mtime_ns}"
+            catalogue.forget_files(cohort.id)  # an earlier table, if that had another name
             shelf.put(SeenFile(names.mark(str(table.resolve())), stamp, Outcome.case))
             shelf.commit()
         catalogue.settle(cohort.id, cases, {}, _notes(records, known))

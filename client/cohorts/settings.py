@@ -64,6 +64,9 @@ name = "{name}"
 # port = 104
 # ae_title = "PACS"
 # calling_ae_title = "CONSILIUM"
+# url = "https://pacs.hospital.example/dicom-web"   # DICOMweb, besides or instead
+# user = "consilium"
+# password_env = "PACS_PASSWORD"                    # secrets never stand here
 """
 
 POLICY_TEMPLATE = """\

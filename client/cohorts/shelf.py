@@ -57,11 +57,10 @@ class Shelf:
     def commit(self) -> None:
         """Everything put so far is on the disk, then in the database."""
         size_bytes = self._writer.sync()
+        # Whatever interrupts this, nothing is put a second time by the commit that then ends the intake.
+        files, self._files, blobs, self._blobs = self._files, [], self._blobs, []
         with self._catalogue.transaction() as connection:
-            self._catalogue.add(
-                connection, self._cohort.id, self._intake, self._files, self._blobs, size_bytes
-            )
-        self._files, self._blobs = [], []
+            self._catalogue.add(connection, self._cohort.id, self._intake, files, blobs, size_bytes)
         self._committed = time.monotonic()
 
     def close(self) -> None:

@@ -63,13 +63,13 @@ class PixelWriter:
     def __init__(self, folder: Path, size_bytes: int) -> None:
         self._path = folder / PIXEL_FILE
         try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._file = self._path.open("r+b" if self._path.exists() else "x+b")
-            self._path.chmod(0o600)
-            there = self._file.seek(0, os.SEEK_END)
+            there = self._path.stat().st_size if self._path.exists() else 0
             if there < size_bytes:
                 raise CaseCorrupt(f"{self._path} has {there} bytes of the {size_bytes} that were written")
-            self._file.truncate(size_bytes)
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._path.touch(mode=0o600)
+            os.truncate(self._path, size_bytes)
+            self._file = self._path.open("r+b")
             self.size_bytes = self._file.seek(size_bytes)
         except OSError as error:
             raise unwritable(self._path, error) from None

@@ -8,7 +8,6 @@ No value of a file appears in any message, and pydicom's warnings, which quote v
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -16,12 +15,14 @@ from typing import Any
 
 from pydicom import DataElement, Dataset, Sequence
 from pydicom._uid_dict import UID_dictionary
+from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import FileMetaDataset
 from pydicom.multival import MultiValue
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from client.dicom import codes, descriptors, profile, values
 from client.dicom.codestreams import without_texts
+from client.dicom.header import quiet, text, texts
 from client.dicom.outcomes import Quarantined, Reason
 from client.dicom.profile import Action
 from client.dicom.pseudonyms import Pseudonyms
@@ -75,8 +76,7 @@ def deidentify(dataset: Dataset, pseudonyms: Pseudonyms) -> Dataset:
     Raises:
         Quarantined: SOP class or instance is not stated, or no known transfer syntax.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet():
         syntax = _transfer_syntax(dataset)
         patient = _Patient.of(dataset, pseudonyms)
         clean = patient.without(dataset)
@@ -124,9 +124,9 @@ class _Patient:
     @classmethod
     def of(cls, dataset: Dataset, pseudonyms: Pseudonyms) -> _Patient:
         """The patient that a file names."""
-        patient_id = " ".join(_texts(dataset, "PatientID")).strip()
-        words = {word for keyword in OWN_WORDS for text in _texts(dataset, keyword) for word in _words(text)}
-        if not patient_id:
+        patient_id = text(dataset, "PatientID")
+        words = {word for keyword in OWN_WORDS for value in texts(dataset, keyword) for word in _words(value)}
+        if patient_id is None:
             return cls(pseudonyms, "", None, frozenset(words))
         days = pseudonyms.shift_days(patient_id)
         return cls(pseudonyms, pseudonyms.patient(patient_id), days, frozenset(words))
@@ -166,6 +166,8 @@ class _Patient:
                 return element.value if _is_binary(element.value) else None
             case Action.number:
                 return element.value if self._is_number(element) else None
+            case Action.pointer:
+                return element.value if _is_pointer(element) else None
             case Action.term:
                 return _terms(element)
             case _:
@@ -178,34 +180,37 @@ class _Patient:
             Action.uid: self._uid,
             Action.move: self._moved(profile.standard_vrs(element.tag)[0]),
             Action.time: values.time_of_day,
-            Action.letters: lambda text: self.pseudonyms.text(text) if text.strip() else "",
-            Action.clean: lambda text: descriptors.clean(text, self.own_words, longest=longest) or None,
-            Action.model: lambda text: descriptors.clean_model(text, self.own_words, longest=longest) or None,
+            Action.letters: lambda one: self.pseudonyms.text(one) if one.strip() else "",
+            Action.clean: lambda one: descriptors.clean(one, self.own_words, longest=longest) or None,
+            Action.model: lambda one: descriptors.clean_model(one, self.own_words, longest=longest) or None,
         }
         return changes[action]
 
     def _uid(self, uid: str) -> str:
         """A UID of the standard itself as it is, any other's pseudonym."""
-        text = uid.strip(" \0")
-        of_standard = not text or text in UID_dictionary or _SOP_CLASS.fullmatch(text)
-        return text if of_standard else self.pseudonyms.uid(text)
+        bare = uid.strip(" \0")
+        of_standard = not bare or bare in UID_dictionary or _SOP_CLASS.fullmatch(bare)
+        return bare if of_standard else self.pseudonyms.uid(bare)
 
     def _moved(self, vr: str) -> Callable[[str], str | None]:
         days = self.days
         if days is None:
             return lambda _: None
         move = values.moved_datetime if vr == "DT" else values.moved_date
-        return lambda text: move(text, days) if text.strip() else ""
+        return lambda one: move(one, days) if one.strip() else ""
 
     def _is_number(self, element: DataElement) -> bool:
         """Whether it is nothing but numbers, and none of them an identifier of the patient's."""
-        known = element.VR in values.NUMERIC or " or " in element.VR
-        return known and all(
-            values.is_number(one) and not self._is_own(one) for one in _several(element.value)
-        )
+        numbers = list(_several(element.value))
+        if not all(values.is_number(one) and not self._is_own(one) for one in numbers):
+            return False
+        if element.VR in values.BINARY:
+            decimal = values.DECIMAL.intersection(profile.standard_vrs(element.tag))
+            return not decimal and not values.spells(element.VR, numbers)
+        return element.VR in values.DECIMAL or " or " in element.VR
 
     def _is_own(self, number: object) -> bool:
-        return len(text := str(number)) >= SHORTEST_IDENTIFIER and text in self.own_words
+        return len(written := str(number)) >= SHORTEST_IDENTIFIER and written in self.own_words
 
     def _nested(self, element: DataElement, depth: int) -> DataElement | None:
         """The sequence with each item de-identified; items keep their places, as frames count on it."""
@@ -219,9 +224,7 @@ class _Patient:
 
     def _coded(self, item: Dataset, depth: int) -> Dataset | None:
         """A concept in the standard's own words, with what else the item holds; None for others' codes."""
-        concept = codes.listed(
-            *(" ".join(_texts(item, key)) for key in ("CodingSchemeDesignator", "CodeValue"))
-        )
+        concept = codes.listed(*(text(item, key) or "" for key in ("CodingSchemeDesignator", "CodeValue")))
         if concept is None:
             return None
         clean = self.without(item, depth + 1)
@@ -245,6 +248,11 @@ def _is_binary(value: Any) -> bool:
     return all(isinstance(one, (bytes, int)) for one in _several(value))
 
 
+def _is_pointer(element: DataElement) -> bool:
+    """Whether it names attributes of the standard: any other four bytes could be letters."""
+    return element.VR == "AT" and all(keyword_for_tag(int(tag)) for tag in _several(element.value))
+
+
 def _each(value: Any, change: Callable[[str], str | None]) -> Any:
     """The value with each of its texts changed; None if any of them goes, or is none."""
     changed = [change(str(one)) for one in _several(value)]
@@ -261,14 +269,6 @@ def _terms(element: DataElement) -> Any:
     if len(given) == 1:
         return given[0] if known == given else None
     return known or ""
-
-
-def _texts(dataset: Dataset, keyword: str) -> list[str]:
-    """The values of a text attribute; none if it cannot be read."""
-    try:
-        return [str(one) for one in _several(dataset.get(keyword))]
-    except Exception:  # noqa: BLE001  pydicom's converters raise whatever a broken value provokes
-        return []
 
 
 def _words(text: str) -> list[str]:

@@ -14,7 +14,7 @@ from client.dicom.burned_in import suspicion
 from client.dicom.decoding import decode, has_pixels
 from client.dicom.frames import frames_of
 from client.dicom.header import text
-from client.dicom.instance import Instance, scanner_of
+from client.dicom.instance import Instance, modality_of, scanner_of
 from client.dicom.masks import Mask
 from client.dicom.mosaics import mosaic_of
 from client.dicom.nifti import nifti_mask
@@ -30,6 +30,7 @@ MAX_FILE_BYTES = 2**30
 """Largest file that is read whole."""
 
 LEFT_OUT_BY_RULE = frozenset({Kind.localiser, Kind.derived})
+_NIFTI = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
 _YEAR = re.compile(r"(19|20)\d\d")
 _DATES = ("AcquisitionDate", "ContentDate", "SeriesDate", "StudyDate")
 
@@ -51,6 +52,10 @@ class Orders:
     modalities: tuple[str, ...] = ()
     keep_derived: bool = False
     allow_burned_in: bool = False
+
+    def as_mask(self, found: Found) -> bool:
+        """Whether a file lies where masks lie."""
+        return f"{found.locator}/".startswith(self.mask_places)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +102,8 @@ def examine(found: Found, orders: Orders) -> Examined:
         return Passed(Kind.companion)
     data = read_bytes(found, MAX_FILE_BYTES)
     source = hashlib.sha256(data).hexdigest()
-    as_mask = f"{found.locator}/".startswith(orders.mask_places)
-    if as_mask and found.name.endswith((".nii", ".nii.gz")):
+    as_mask = orders.as_mask(found)
+    if as_mask and _NIFTI.search(found.name):
         return _taken_nifti(data, found.name, source, Pseudonyms(orders.key))
     try:
         dataset = read(data)
@@ -168,12 +173,17 @@ def _instance(dataset: Dataset, pixels: Pixels, source: str, names: Pseudonyms) 
         series=series,
         sop=sop,
         space=names.uid(space) if space else "",
-        modality=text(dataset, "Modality") or "",
+        modality=modality_of(text(dataset, "Modality") or ""),
         scanner=scanner_of(text(dataset, "Manufacturer") or "", names.text(model, 4) if model else ""),
         year=_year(dataset),
-        frames=frames_of(dataset, len(pixels.frames)),
+        frames=tuple(_nameless(frame, names) for frame in frames_of(dataset, len(pixels.frames))),
         source=source,
     )
+
+
+def _nameless(frame: Frame, names: Pseudonyms) -> Frame:
+    """The frame with a pseudonym of its stack, in which a scanner's free text may stand."""
+    return replace(frame, stack=names.text(frame.stack, 8)) if frame.stack else frame
 
 
 def _year(dataset: Dataset) -> int | None:
@@ -191,7 +201,7 @@ def _taken_mask(dataset: Dataset, pixels: Pixels, source: str, names: Pseudonyms
 
 def _taken_nifti(data: bytes, name: str, source: str, names: Pseudonyms) -> Taken:
     """A NIfTI mask, whose name may be that of a patient, study, series or object."""
-    stem = name.rpartition("/")[2].removesuffix(".gz").removesuffix(".nii")
+    stem = _NIFTI.sub("", name.rpartition("/")[2])
     return _stored_mask(nifti_mask(data), source, names, (names.patient(stem), names.uid(stem)))
 
 

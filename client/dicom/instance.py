@@ -49,6 +49,16 @@ named, and any other is "other".
 """
 
 
+_TERMS = """
+ANN AR AU BDUS BI BMD CFM CR CT DG DMS DOC DX ECG EEG EMG EOG EPS ES FID GM HC HD IO IOL IVOCT IVUS KER KO
+LEN LS M3D MG MR NM OAM OCT OP OPM OPT OPTBSV OPTENF OPV OSS OT PA POS PR PT PX REG RESP RF RG RTDOSE RTIMAGE
+RTINTENT RTPLAN RTRAD RTRECORD RTSEGANN RTSTRUCT RWV SEG SM SMR SR SRF STAIN TEXTUREMAP TG US VA XA XC
+AS CD CF CP CS DD DF DM DS EC FA FS LP MA MS OPR ST VF SC
+"""
+MODALITIES = frozenset(_TERMS.split())
+"""Terms of Modality (0008,0060) in PS3.3 C.7.3.1.1.1; the last line those that are retired, and a common one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Instance:
     """An object as it is known after its names are gone.
@@ -59,7 +69,7 @@ class Instance:
         series: Pseudonymous UID.
         sop: Pseudonymous UID.
         space: Pseudonym of the frame of reference; empty if there is none.
-        modality: Modality (0008,0060), CS.
+        modality: Modality (0008,0060), CS; "other" for what the standard does not name.
         scanner: Maker, and a short letter code that tells the maker's models and devices apart.
         year: Of the acquisition, or None.
         frames: Place and time of each picture.
@@ -83,6 +93,11 @@ class Instance:
     mask: bool = False
     referenced: tuple[str, ...] = ()
     apart_mm: float | None = None
+
+
+def modality_of(stated: str) -> str:
+    """The modality if it is one of ``MODALITIES``; "other" for any other text, empty for none."""
+    return stated if stated in MODALITIES or not stated else "other"
 
 
 def scanner_of(maker: str, code: str) -> str:

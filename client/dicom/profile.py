@@ -38,6 +38,7 @@ class Action(StrEnum):
     letters = "letters"  # letters that stand for the value
     nested = "nested"  # each item is de-identified by itself
     number = "number"  # kept if it is one
+    pointer = "pointer"  # tags, kept if the dictionary has them
     term = "term"  # coded string, kept if made of known terms
     keep = "keep"
 
@@ -64,7 +65,7 @@ class Row:
 
 BY_VR: dict[str, Action] = {
     **dict.fromkeys(("US", "SS", "UL", "SL", "UV", "SV", "FL", "FD", "DS", "IS"), Action.number),
-    "AT": Action.keep,
+    "AT": Action.pointer,
     "CS": Action.term,
     "UI": Action.uid,
     "SQ": Action.nested,

@@ -182,8 +182,10 @@ def _as_stated(values: Values, stream: Codestream, layout: Layout) -> Values:
         if stream.signed == layout.signed:
             return values
         bits = min(stream.precision, container)
+    elif layout.bits > container:  # fewer bits than stored: the sign's is not among them
+        return values
     else:
-        bits = min(layout.bits, container)
+        bits = layout.bits
     return significant(values.view(f"u{values.dtype.itemsize}"), bits, bits - 1, layout.signed)
 
 

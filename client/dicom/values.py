@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import struct
+from collections.abc import Sequence
 from datetime import date, timedelta
 
 DUMMIES: dict[str, str] = {
@@ -19,11 +21,20 @@ DUMMIES: dict[str, str] = {
 LONGEST: dict[str, int] = {"SH": 16, "LO": 64, "ST": 1024, "LT": 1024, "UT": 1024}
 """Characters that a text may have (PS3.5 Table 6.2-1); UT may have more, but no description needs them."""
 
-NUMERIC = frozenset({"US", "SS", "UL", "SL", "UV", "SV", "FL", "FD", "DS", "IS"})
+DECIMAL = frozenset({"DS", "IS"})
+"""Numbers written with digits."""
+
+BINARY: dict[str, str] = {
+    **{"US": "H", "SS": "h", "UL": "I", "SL": "i", "UV": "Q", "SV": "q"},
+    **{"FL": "f", "FD": "d"},
+}
+"""Numbers written as bytes, by value representation, in the letters of ``struct``."""
 
 _DATE = re.compile(r"([0-9]{4})(\.?)([0-9]{2})\2([0-9]{2})")  # with points: ACR-NEMA
 _TIME = re.compile(r"(?:[01][0-9]|2[0-3])(?:[0-5][0-9](?:(?:[0-5][0-9]|60)(?:\.[0-9]{1,6})?)?)?")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
+_LETTERS = re.compile(rb"(?=.*[A-Za-z])[A-Za-z ^=]{4,}\0*", re.DOTALL)
+_FEWEST_LETTERS = {"f": 8, "d": 16}
 _AMBIGUOUS_BYTES = 6
 """A table's descriptor (VR US or SS), the longest number whose kind the reader may not know."""
 
@@ -63,3 +74,13 @@ def is_number(value: object) -> bool:
     if written is not None or isinstance(value, str):
         return _NUMBER.fullmatch(str(value if written is None else written).strip()) is not None
     return isinstance(value, (int, float))
+
+
+def spells(vr: str, numbers: Sequence[int | float]) -> bool:
+    """Whether the bytes of binary numbers are letters: a text that was given a number's representation."""
+    kind = BINARY[vr]
+    for order in "<>":
+        data = struct.pack(f"{order}{len(numbers)}{kind}", *numbers)
+        if len(data) >= _FEWEST_LETTERS.get(kind, 4) and _LETTERS.fullmatch(data):
+            return True
+    return False

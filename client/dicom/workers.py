@@ -31,6 +31,9 @@ RUN = 32
 
 PRELOAD = "client.dicom.examination"
 
+ORPHANED_S = 5.0
+"""Seconds after which a worker that nobody ended in time ends itself."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -100,7 +103,8 @@ class WorkerPool(Generic[Item, Result]):
                 if worker.connection in ready or time.monotonic() >= worker.until:
                     item = worker.current
                     assert item is not None  # noqa: S101  busy
-                    result = self._take(worker, worker.connection in ready)
+                    # Asked anew: it may have answered while the caller worked on another's result.
+                    result = self._take(worker, worker.connection.poll())
                     self._next(worker, source)  # before the caller works on the result
                     yield item, result
 
@@ -122,12 +126,13 @@ class WorkerPool(Generic[Item, Result]):
             worker.queue.extend(islice(source, RUN))
         worker.current = worker.queue.popleft() if worker.queue else None
         if worker.current is not None:
+            allowed_s = self._limits.time_s + self._extra_s(worker.current)
             try:
-                worker.connection.send(worker.current)
+                worker.connection.send((worker.current, allowed_s))
             except OSError:  # it died between two items, which is not this one's fault
                 self._replace(worker)
-                worker.connection.send(worker.current)
-            worker.until = time.monotonic() + self._limits.time_s + self._extra_s(worker.current)
+                worker.connection.send((worker.current, allowed_s))
+            worker.until = time.monotonic() + allowed_s
 
     def _start(self) -> _Worker[Item]:
         ours, theirs = self._context.Pipe()
@@ -172,10 +177,18 @@ def _serve(connection: Connection, desk: Desk, work: Callable[[Any], Any], memor
     _confine(memory_bytes)
     while True:
         try:
-            item = connection.recv()
+            item, allowed_s = connection.recv()
         except EOFError:
             return
-        desk.send(connection, _guarded(work, item))
+        # Its parent ends a worker that takes longer. Should that be gone, nobody else would.
+        signal.setitimer(signal.ITIMER_REAL, allowed_s + ORPHANED_S)
+        result = _guarded(work, item)
+        try:
+            desk.send(connection, result)
+        except MemoryError:  # there is room for the result but not for a copy of it
+            del result
+            desk.send(connection, Quarantined(Reason.memory))
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def _guarded(work: Callable[[Any], Any], item: Any) -> Any:

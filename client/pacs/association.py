@@ -41,6 +41,23 @@ def association(
         PacsUnreachable: Nobody answers there, or not in TLS as asked.
         PacsRefused: The archive does not want this AE title, or does not offer what is asked for.
     """
+    asked = _ask(archive, contexts, inbox, roles)
+    try:
+        _check(archive, asked, str(contexts[0].abstract_syntax))
+        yield asked
+        asked.release()
+    finally:
+        if not asked.is_released:
+            asked.abort()
+
+
+def _ask(
+    archive: Archive,
+    contexts: Sequence[PresentationContext],
+    inbox: Inbox | None,
+    roles: Sequence[SCP_SCU_RoleSelectionNegotiation],
+) -> Association:
+    """An association as it came out, established or not."""
     silence()
     entity = AE(ae_title=archive.calling_ae_title)
     entity.connection_timeout = entity.acse_timeout = archive.network_timeout_s
@@ -52,7 +69,7 @@ def association(
         # pynetdicom leaves the socket of a connection that failed to be closed by the garbage collector.
         warnings.simplefilter("ignore", ResourceWarning)
         try:
-            asked = entity.associate(
+            return entity.associate(
                 archive.host or "",
                 archive.port or 0,
                 contexts=list(contexts),
@@ -64,13 +81,6 @@ def association(
             )
         except OSError:  # the name is not known
             raise PacsUnreachable(f"{archive.where}: no such host.") from None
-    try:
-        _check(archive, asked, str(contexts[0].abstract_syntax))
-        yield asked
-        asked.release()
-    finally:
-        if not asked.is_released:
-            asked.abort()
 
 
 def status_of(answer: Dataset) -> int:

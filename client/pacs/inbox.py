@@ -74,14 +74,14 @@ class Inbox:
     def partial(self) -> Partial:
         """A file to be filled; nobody sees it before it is kept."""
         partial = Partial(self._account)
-        self._open.add(partial)
+        with self._lock:
+            self._open = {partial, *(one for one in self._open if one.is_open)}
         return partial
 
     def keep(self, partial: Partial, sop_uid: str) -> Arrival:
         """Give a filled file its name; returns what became of it. What is not kept is deleted."""
         arrival = partial.trouble or self._settle(partial, sop_uid)
         partial.discard()
-        self._open.discard(partial)
         with self._lock:
             self.tally = self.tally.plus(arrival, partial.size_bytes)
             tally = self.tally

@@ -79,6 +79,11 @@ class Partial:
         except OSError as error:
             self._give_up(trouble_of(error))
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it can still become a file of the folder."""
+        return self._file is not None
+
     def write(self, data: bytes) -> None:
         """Add bytes; after trouble they are let go, so that a sender can be answered in order."""
         before, self.size_bytes = self.size_bytes, self.size_bytes + len(data)

@@ -60,7 +60,7 @@ _config.LOG_REQUEST_IDENTIFIERS = _config.LOG_RESPONSE_IDENTIFIERS = False
 
 def silence() -> None:
     """Keep the libraries' logs from naming what was asked or sent; they quote values and addresses."""
-    for name in ("pynetdicom", "dicomweb_client", "urllib3", "pydicom"):
+    for name in ("pynetdicom", "urllib3", "pydicom"):
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 

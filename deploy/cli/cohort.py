@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -22,7 +23,18 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Registered datasets: pictures or records that a study may use.")
 ADD_EXAMPLE = "Example: consilium site cohort add chest --dicom /archive/cr --labels labels.csv"
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The cohort's name.", show_default=False)]
+
+
+def _checked(name: str) -> str:
+    """A name that may be that of a folder."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
+        raise typer.BadParameter("letters, digits, dots, dashes and underscores; 64 at most")
+    return name
+
+
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", help="The cohort's name.", show_default=False, callback=_checked)
+]
 Archives = Annotated[
     list[Path] | None,
     typer.Option("--dicom", metavar="DIR", help="Folder, file, zip or tar; repeat it.", show_default=False),
@@ -31,6 +43,7 @@ Archives = Annotated[
 
 Texts = list[str] | None
 OF_RECORDS = "Tables of measurements"
+KEPT = "what was taken in is kept; the same command goes on from there"
 ColumnNames = Annotated[
     Texts,
     typer.Option(
@@ -139,10 +152,10 @@ def add(
         allow_burned_in=allow_burned_in,
         test_share=test_share,
     )
-    with interruptible(), intake_progress(quiet=as_json) as progress:
+    with interruptible(KEPT), intake_progress(quiet=as_json) as progress:
         if records is not None:
             reading = RecordRules(
-                columns=dict(options.pairs(column, "--column")),
+                columns=dict(options.pairs(column, "--column", "WORD=NAME")),
                 variables=tuple(variable or ()),
                 ignore=tuple(ignore or ()),
                 missing=tuple(missing or ()),

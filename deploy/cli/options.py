@@ -65,8 +65,8 @@ Out = Annotated[
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in DIR.")]
 
 
-def pairs(texts: list[str] | None, option: str) -> tuple[tuple[str, str], ...]:
-    """KEY=VALUE texts, each as its two parts.
+def pairs(texts: list[str] | None, option: str, form: str = "COLUMN=VALUE") -> tuple[tuple[str, str], ...]:
+    """Texts such as COLUMN=VALUE, each as its two parts.
 
     Raises:
         typer.BadParameter: One has no equals sign, or nothing before it.
@@ -74,7 +74,7 @@ def pairs(texts: list[str] | None, option: str) -> tuple[tuple[str, str], ...]:
     found = [(text, *text.partition("=")) for text in texts or ()]
     for text, key, equals, _ in found:
         if not equals or not key:
-            raise typer.BadParameter(f"{text!r} is not KEY=VALUE", param_hint=option)
+            raise typer.BadParameter(f"{text!r} is not {form}", param_hint=option)
     return tuple((key, value) for _, key, _, value in found)
 
 

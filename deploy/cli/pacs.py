@@ -5,6 +5,7 @@ Nothing of a patient is shown but what was found: dates, modalities and descript
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -145,7 +146,10 @@ def retrieve(
     conditions = _conditions(match)
     site = _open(home)
     asked, folder = _archive(site, archive), inbox or site.inbox
-    with interruptible(), _counting(as_json, _retrieved) as show:
+    with (
+        interruptible("what has arrived is kept; run it again for the rest"),
+        _counting(as_json, _retrieved) as show,
+    ):
         found = find(asked, conditions, level.value, limit, web=method is Method.web)
         with _audited(site, "pacs.interrupted", archive=archive, method=method.value):
             result = fetch(asked, found, folder, site.settings.receive, method.value, show)
@@ -201,11 +205,15 @@ def _conditions(texts: list[str] | None) -> dict[str, str]:
 
 
 def _wait(for_s: float | None) -> None:
-    """Return after the time, or when Ctrl-C is pressed: for a receiver that is the usual end."""
+    """Return after the time, on Ctrl-C or on SIGTERM: for a receiver these are the usual ends."""
+    stop = threading.Event()
+    before = signal.signal(signal.SIGTERM, lambda *_: stop.set())
     try:
-        threading.Event().wait(for_s)
+        stop.wait(for_s)
     except KeyboardInterrupt:
         return
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _say(quiet: bool, text: str) -> None:

@@ -123,7 +123,7 @@ def _cohorts(
     from client.cohorts.home import home_folder
     from client.sources import CohortSource
 
-    bound = options.pairs(texts, "--cohort")
+    bound = options.pairs(texts, "--cohort", "SITE=NAME")
     if len({site for site, _ in bound}) < len(bound):
         raise typer.BadParameter("a site is named twice", param_hint="--cohort")
     return tuple((site, CohortSource(home_folder(home), name)) for site, name in bound)

@@ -40,12 +40,12 @@ def ending(as_json: bool) -> Iterator[None]:
 
 
 @contextmanager
-def interruptible() -> Iterator[None]:
+def interruptible(told: str = "every process of the run has ended") -> Iterator[None]:
     """Say so when Ctrl-C or SIGTERM ended a run; typer would end without a word."""
     try:
         yield
     except KeyboardInterrupt:
-        print("interrupted; every process of the run has ended", file=sys.stderr)  # noqa: T201
+        print(f"interrupted; {told}", file=sys.stderr)  # noqa: T201
         sys.exit(INTERRUPTED)
 
 

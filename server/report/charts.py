@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from math import ceil, floor, log10
 from typing import TypeVar
 
+from common.page import drawings
+from common.page.markup import Markup, joined, tag
 from server.report import marks
-from server.report.markup import Markup, joined, tag
 
 WIDTH, HEIGHT = 360, 262
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40.0, 350.0, 10.0, 222.0
@@ -90,20 +91,18 @@ def rounds_axis(first: int, last: int) -> Axis:
 
 def drawing(chart: Chart) -> Markup:
     """The chart as an SVG image with a title and a description."""
-    ids = f"{chart.key}-title", f"{chart.key}-words"
-    return tag(
-        "svg",
-        tag("title", chart.title, id=ids[0]),
-        tag("desc", chart.described, id=ids[1]),
+    return drawings.drawing(
+        chart.key,
+        chart.title,
+        chart.described,
+        (WIDTH, HEIGHT),
         _axes(chart),
         joined(_bar(chart, x, height) for x, height in chart.bars),
         _reference(chart),
         _band(chart),
         # The line of all sites together lies on top.
         joined(_series(chart, s) for s in sorted(chart.series, key=lambda s: s.style is None)),
-        viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", aria_labelledby=ids[0], aria_describedby=ids[1],
-        class_="chart",
-    )  # fmt: skip
+    )
 
 
 def thinned(items: Sequence[T], limit: int = _MAX_POINTS) -> list[T]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from common.page.drawings import ornament
+from common.page.markup import Markup, joined, tag
+from common.page.tables import Column, Row, table
+from common.page.wording import capitalised, listing, metric, number, plural, signed
+from server.report.cells import SHOWN, score
 from server.report.intervals import Interval, interval
-from server.report.markup import Markup, joined, tag
 from server.report.record import Baselines, Evaluation, Run, Scores
 from server.report.summary import METRIC_NAMES
-from server.report.tables import SHOWN, Column, Row, score, table
-from server.report.wording import capitalised, count, listing, metric, plural, signed
 
 _SHARED = "Shared model (federated)"
 _CENTRAL = "All data in one place"
@@ -103,7 +105,7 @@ def _on_all(run: Run, final: Evaluation, baselines: Baselines) -> Markup:
     rows = [_model_row(run, label, model, final, lowest) for label, model in models.items()]
     hidden = len(baselines.local) + 2 - len(models) if len(baselines.local) > SHOWN else 0
     notes = [
-        f"{count(hidden)} more models of single sites are in run.json." if hidden else None,
+        f"{number(hidden)} more models of single sites are in run.json." if hidden else None,
         _dots(run, name),
         _undefined([s for m in models.values() for s in (m.pooled.auroc, m.pooled.f1, m.pooled.precision)]),
     ]
@@ -164,15 +166,11 @@ def _scale(value: float | None, bounds: Interval | None, lowest: float) -> Marku
         ends = {"x1": x(bounds.low), "x2": x(bounds.high), "y1": middle, "y2": middle}
         whisker = tag("line", **ends, class_="whisker")
     tenths = [i / 10 for i in range(round(lowest * 10), 11)]
-    return tag(
-        "svg",
+    return ornament(
+        (_SCALE_WIDTH, _SCALE_HEIGHT),
         joined(tag("line", x1=x(t), x2=x(t), y1=0, y2=_SCALE_HEIGHT, class_="grid") for t in tenths),
         whisker,
         tag("circle", cx=x(value), cy=middle, r=5, class_="dot"),
-        viewBox=f"0 0 {_SCALE_WIDTH} {_SCALE_HEIGHT}",
-        width=_SCALE_WIDTH,
-        height=_SCALE_HEIGHT,
-        aria_hidden="true",
     )
 
 
@@ -186,12 +184,12 @@ def _on_own(run: Run, final: Evaluation, baselines: Baselines) -> Markup:
         values = [_own(run, model, site) for model in (baselines.local[site], final)]
         gain = signed(_gain(run, final, baselines.local, site))
         more = [score(_own(run, central, site))] if central else []
-        n = count(final.sites[site].n) if site in final.sites else ""
+        n = number(final.sites[site].n) if site in final.sites else ""
         rows.append(Row(site, [n, *(score(v) for v in values), gain, *more]))
     undefined = [_own(run, m, site) for site in baselines.local for m in (baselines.local[site], final)]
     hidden = len(baselines.local) - len(rows)
     cut = (
-        f"The {len(rows)} sites that gain least are shown; {count(hidden)} more are in run.json."
+        f"The {len(rows)} sites that gain least are shown; {number(hidden)} more are in run.json."
         if hidden
         else None
     )

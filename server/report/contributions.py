@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
-from server.report.markup import Child, Markup, joined, tag
+from common.page.markup import Child, Markup, joined, tag
+from common.page.tables import Column, Row, table
+from common.page.wording import DASH, listing, metric, number, plural
+from server.report.cells import SHOWN, per_class
 from server.report.record import Round, Run, Site
-from server.report.tables import SHOWN, Column, Row, per_class, table
-from server.report.wording import DASH, count, listing, metric, plural
 
 _STRIP_WIDTH, _STRIP_HEIGHT = 160, 18
 _HEIGHTS = {"contributed": 18, "missed": 6, "idle": 2}
@@ -60,8 +61,8 @@ def _row(run: Run, name: str, site: Site | None) -> Row:
     norms = [share.update_norm for share in shares if share.update_norm is not None]
     cells = [
         _strip(name, states),
-        f"{count(states.count('contributed'))} of {count(len(states))}",
-        count(states.count("missed")),
+        f"{number(states.count('contributed'))} of {number(len(states))}",
+        number(states.count("missed")),
         _images(run, site),
         f"{metric(losses[0])} → {metric(losses[-1])}" if losses else DASH,
         metric(sum(norms) / len(norms)) if norms else DASH,
@@ -73,7 +74,7 @@ def _row(run: Run, name: str, site: Site | None) -> Row:
 def _images(run: Run, site: Site | None) -> Child:
     if site is None:
         return DASH
-    return joined([count(site.train_cases), tag("small", per_class(site.train_labels, run.classes))])
+    return joined([number(site.train_cases), tag("small", per_class(site.train_labels, run.classes))])
 
 
 def _state(item: Round, name: str) -> str:
@@ -101,7 +102,7 @@ def _strip(name: str, states: Sequence[str]) -> Markup:
         )
         start += length
     missed = states.count("missed")
-    words = f"{name}: {plural(states.count('contributed'), 'round')} contributed, {count(missed)} missed"
+    words = f"{name}: {plural(states.count('contributed'), 'round')} contributed, {number(missed)} missed"
     return tag(
         "svg", joined(bars), viewBox=f"0 0 {_STRIP_WIDTH} {_STRIP_HEIGHT}", width=_STRIP_WIDTH,
         height=_STRIP_HEIGHT, role="img", aria_label=words, class_="strip",
@@ -114,24 +115,24 @@ def _reasons(rounds: Iterable[Round], name: str) -> str:
         if name in item.missing:
             missed.setdefault(item.missing[name], []).append(item.number)
     parts = [f"{reason} ({_ranges(numbers)})" for reason, numbers in missed.items()]
-    more = f"; {count(len(parts) - _REASONS)} more reasons" if len(parts) > _REASONS else ""
+    more = f"; {number(len(parts) - _REASONS)} more reasons" if len(parts) > _REASONS else ""
     return "; ".join(parts[:_REASONS]) + more
 
 
 def _ranges(numbers: Sequence[int]) -> str:
     """``round 3`` or ``rounds 3 to 5, 9``."""
     runs: list[list[int]] = []
-    for number in numbers:
-        if runs and number == runs[-1][-1] + 1:
-            runs[-1].append(number)
+    for each in numbers:
+        if runs and each == runs[-1][-1] + 1:
+            runs[-1].append(each)
         else:
-            runs.append([number])
+            runs.append([each])
     parts = [f"{r[0]} to {r[-1]}" if len(r) > 1 else str(r[0]) for r in runs]
     return f"round{'s' if len(numbers) > 1 else ''} {', '.join(parts[:6])}{', …' if len(parts) > 6 else ''}"
 
 
 def _notes(run: Run, hidden: int) -> list[str | None]:
-    cut = f"The {SHOWN} sites that missed the most rounds are shown; {count(hidden)} more are in run.json."
+    cut = f"The {SHOWN} sites that missed the most rounds are shown; {number(hidden)} more are in run.json."
     idle = any(_state(r, name) == "idle" for r in run.rounds for name in _names(run))
     asked = " A thin line: the site was not asked in that round." if idle else ""
     return [
@@ -151,5 +152,5 @@ def remarks(sites: Mapping[str, Site]) -> Markup | None:
         tag("li", tag("strong", listing(names)), f": {note}") for note, names in list(grouped.items())[:SHOWN]
     )
     hidden = len(grouped) - SHOWN
-    more = tag("li", f"{count(hidden)} more notes are in run.json.") if hidden > 0 else None
+    more = tag("li", f"{number(hidden)} more notes are in run.json.") if hidden > 0 else None
     return tag("ul", joined(items), more) if grouped else None

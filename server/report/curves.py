@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from common.page.markup import Markup, joined, tag
+from common.page.tables import Column, Row, folded, table
+from common.page.wording import metric
 from server.report import marks
 from server.report.charts import Axis, Chart, Series, drawing, rounds_axis, thinned, values_axis
 from server.report.intervals import spread
-from server.report.markup import Markup, joined, tag
 from server.report.record import Evaluation, Run
-from server.report.tables import Column, Row, table
-from server.report.wording import metric
 
 POOLED = "All sites together"
 _MEDIAN = "Median of the sites"
@@ -113,4 +113,4 @@ def _values(caption: str, series: Sequence[Series]) -> Markup:
     columns = [Column("Round"), *(Column(s.name) for s in series)]
     lines = thinned(list(zip(*(s.points for s in series), strict=True)), _TABLE_ROWS)
     rows = [Row(f"{line[0][0]:.0f}", [metric(y) for _, y in line]) for line in lines]
-    return tag("details", tag("summary", "The same as a table"), table(caption, columns, rows))
+    return folded("The same as a table", table(caption, columns, rows))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from server.report.markup import Markup, joined, tag
+from common.page.markup import Markup, joined, tag
 
 _WORDS = {
     "Federated": (

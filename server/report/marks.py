@@ -1,14 +1,16 @@
 """What tells sites apart in a chart: hue, dash and marker together, so that no single one has to.
 
 Six hues that stay apart in the common forms of colour blindness, four dashes and twelve markers give
-`LIMIT` different lines. The hues themselves stand in ``style.css``, once for light and once for dark.
+`LIMIT` different lines. The hues themselves stand in the style that all pages share, once for light and
+once for dark.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from server.report.markup import Markup, joined, tag
+from common.page.drawings import ornament
+from common.page.markup import Markup, joined, tag
 
 LIMIT = 12
 _HUES = 6
@@ -60,10 +62,8 @@ def marker(x: float, y: float, index: int | None, radius: float = 3.5) -> Markup
 
 def swatch(index: int | None, markers: bool = True) -> Markup:
     """A piece of the line for a legend; decoration, for the name stands beside it."""
-    return tag(
-        "svg", line("M2 7H34", index), marker(18, 7, index) if markers and index is not None else None,
-        viewBox="0 0 36 14", width=36, height=14, class_=hue(index), aria_hidden="true",
-    )  # fmt: skip
+    point = marker(18, 7, index) if markers and index is not None else None
+    return ornament((36, 14), line("M2 7H34", index), point, kind=hue(index))
 
 
 def legend(names: Mapping[str, int | None], markers: bool = True) -> Markup:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 
-from server.report.markup import Child, Markup, joined, tag
+from common.page.markup import Child, Markup, joined, tag
+from common.page.wording import duration, moment, number, plural
 from server.report.record import Run
 from server.report.summary import model_words
-from server.report.wording import count, duration, moment, plural
 
 _ENGINES = {
     "inprocess": "all sites simulated in one process on one machine",
@@ -36,13 +36,13 @@ def _what(run: Run) -> dict[str, Child]:
     options = ", ".join(f"{key} {value}" for key, value in strategy.items() if key != "name")
     learning = f"{training['optimizer']}, learning rate {training['learning_rate']:g}"
     batches = (
-        f"batch size {count(training['batch_size'])}, {plural(training['local_epochs'], 'epoch')} a round"
+        f"batch size {number(training['batch_size'])}, {plural(training['local_epochs'], 'epoch')} a round"
     )
     return {
         "Model": model_words(run),
         "Training at a site": f"{learning}, {batches}",
         "Strategy": strategy["name"] + (f" ({options})" if options else ""),
-        "Rounds": f"{count(len(run.rounds))} of {count(run.planned_rounds)}",
+        "Rounds": f"{number(len(run.rounds))} of {number(run.planned_rounds)}",
         "Classes": ", ".join(run.classes),
         "Seed": str(run.document["seed"]),
     }

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
+from common.page.markup import Markup, joined, tag
+from common.page.tables import Column, Row, folded, table
+from common.page.wording import metric, number, percent
 from server.report import marks
 from server.report.charts import Chart, Series, drawing, values_axis
-from server.report.markup import Markup, joined, tag
 from server.report.record import Bin, Curve, Run, Scores
-from server.report.tables import Column, Row, table
-from server.report.wording import count, metric, percent
 
 _MATRIX_LIMIT = 20
 _NARROW = 3
@@ -46,7 +46,7 @@ def _confusion(classes: Sequence[str], pooled: Scores) -> Markup | None:
 def _cell(n: int, total: int, right: bool) -> Markup:
     share = n / total if total else 0.0
     depth = f"heat{round(share * 9)}" + (" right" if right else "")
-    return tag("span", count(n), tag("small", percent(share)), class_=depth)
+    return tag("span", number(n), tag("small", percent(share)), class_=depth)
 
 
 def _roc(classes: Sequence[str], pooled: Scores) -> Markup | None:
@@ -113,7 +113,7 @@ def _reliability(bins: Sequence[Bin]) -> Markup | None:
     )
     caption = tag("figcaption", tag("strong", "Reliability"), " (up: how often it was right; dotted: ideal)")
     columns = [Column("Mean confidence"), Column("Share right"), Column("Images")]
-    rows = [Row(metric(b.confidence), [metric(b.accuracy), count(b.n)]) for b in bins]
+    rows = [Row(metric(b.confidence), [metric(b.accuracy), number(b.n)]) for b in bins]
     words = "Below the dotted line the model is surer than it should be. Bars: how many images fall there."
-    values = tag("details", tag("summary", "The same as a table"), table(chart.title, columns, rows))
+    values = folded("The same as a table", table(chart.title, columns, rows))
     return tag("figure", caption, drawing(chart), tag("p", words, class_="note"), values)

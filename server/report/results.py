@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from common.page.markup import Markup, joined
+from common.page.tables import Column, Row, table
+from common.page.wording import listing, metric, number
+from server.report.cells import SHOWN, per_class, score
 from server.report.intervals import interval, spread
-from server.report.markup import Markup, joined
 from server.report.record import Evaluation, Run, Scores
-from server.report.tables import SHOWN, Column, Row, per_class, score, table
-from server.report.wording import count, listing, metric
 
 _METRICS = {
     "auroc": "AUROC",
@@ -50,7 +51,7 @@ def _shown(run: Run, latest: Evaluation) -> list[str]:
 
 def _row(run: Run, name: str, scores: Scores, kind: str | None = None) -> Row:
     cells = [score(scores.value(key), _bounds(run, scores, key)) for key in _METRICS]
-    return Row(name, [count(scores.n), *cells, per_class(scores.labels, run.classes)], kind)
+    return Row(name, [number(scores.n), *cells, per_class(scores.labels, run.classes)], kind)
 
 
 def _bounds(run: Run, scores: Scores, key: str) -> str | None:
@@ -74,7 +75,7 @@ def _caption(run: Run, latest: Evaluation) -> str:
 
 def _notes(run: Run, latest: Evaluation, shown: Sequence[str]) -> list[Markup | str | None]:
     hidden = len(latest.sites) - len(shown)
-    cut = f"The {len(shown)} sites with the lowest values are shown; {count(hidden)} more are in run.json."
+    cut = f"The {len(shown)} sites with the lowest values are shown; {number(hidden)} more are in run.json."
     tested = [latest.pooled, *(latest.sites[name] for name in shown)]
     undefined = any(scores.value(key) is None for scores in tested for key in _METRICS)
     return [

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from server.report.intervals import interval
-from server.report.markup import Markup, joined, prose, tag
-from server.report.record import Evaluation, Object, Run
-from server.report.wording import (
+from common.page.header import KeyFigure
+from common.page.markup import Markup, prose, tag
+from common.page.wording import (
     capitalised,
-    count,
     duration,
     listing,
     metric,
+    number,
     plural,
     spelled,
 )
+from server.report.intervals import interval
+from server.report.record import Evaluation, Object, Run
 
 METRIC_NAMES = {"auroc": "AUROC", "accuracy": "accuracy"}
 _CELLS = {"gru": "a GRU", "lstm": "an LSTM", "rnn": "a simple recurrent network"}
@@ -59,14 +60,9 @@ def lede(run: Run) -> str:
     return f"{did} {capitalised(_reached(run))}"
 
 
-def key_figures(run: Run) -> Markup:
+def figures(run: Run) -> list[KeyFigure]:
     """The few numbers to remember."""
-    figures = [*_score_figures(run), *_size_figures(run)]
-    items = (
-        tag("div", tag("dt", name), tag("dd", value, tag("small", more) if more else None))
-        for name, value, more in figures
-    )
-    return tag("dl", joined(items), class_="figures")
+    return [*_score_figures(run), *_size_figures(run)]
 
 
 def model_words(run: Run) -> str:
@@ -83,8 +79,8 @@ def _model(run: Run) -> Object:
     return model
 
 
-def _sites(number: int) -> str:
-    return capitalised(f"{spelled(number)} {'site' if number == 1 else 'sites'}")
+def _sites(sites: int) -> str:
+    return capitalised(f"{spelled(sites)} {'site' if sites == 1 else 'sites'}")
 
 
 def _who(run: Run) -> str:
@@ -129,50 +125,43 @@ def _range(values: list[float | None]) -> str:
     return " to ".join(dict.fromkeys([known[0], known[-1]])) if known else ""
 
 
-def _score_figures(run: Run) -> list[tuple[str, str, str]]:
+def _score_figures(run: Run) -> list[KeyFigure]:
     latest = run.latest
     if latest is None:
         return []
-    figures = [
-        (f"{capitalised(METRIC_NAMES[run.headline])}, all sites", *_with_interval(run, latest, run.headline))
-    ]
-    if run.headline != "accuracy":
-        figures.append(("Accuracy, all sites", *_with_interval(run, latest, "accuracy")))
+    found = [_with_interval(run, latest, name) for name in dict.fromkeys([run.headline, "accuracy"])]
     site, worst = min(
         ((name, s.value(run.headline)) for name, s in latest.sites.items()),
         key=lambda item: 2.0 if item[1] is None else item[1],
         default=("", None),
     )
     if worst is not None and len(latest.sites) > 1:
-        figures.append((f"Lowest {METRIC_NAMES[run.headline]} of a site", metric(worst), f"at {site}"))
-    return figures
+        name = f"Lowest {METRIC_NAMES[run.headline]} of a site"
+        found.append(KeyFigure(name, metric(worst), f"at {site}"))
+    return found
 
 
-def _with_interval(run: Run, latest: Evaluation, name: str) -> tuple[str, str]:
+def _with_interval(run: Run, latest: Evaluation, name: str) -> KeyFigure:
     bounds = interval(latest.pooled, name, run.classes)
     small = f"95 % interval {metric(bounds.low, 2)} to {metric(bounds.high, 2)}" if bounds else ""
-    return metric(latest.pooled.value(name)), small
+    title = f"{capitalised(METRIC_NAMES[name])}, all sites"
+    return KeyFigure(title, metric(latest.pooled.value(name)), small)
 
 
-def _size_figures(run: Run) -> list[tuple[str, str, str]]:
+def _size_figures(run: Run) -> list[KeyFigure]:
     sites = run.sites.values()
-    seconds = run.document["duration_s"]
     return [
-        ("Sites", count(len(sites)), listing(list(run.sites), 3) if len(sites) <= 4 else ""),
-        ("Rounds", count(len(run.rounds)), _planned(run)),
-        (
-            "Training images",
-            count(sum(s.train_cases for s in sites)),
-            _patients([s.train_patients for s in sites]),
-        ),
-        ("Test images", count(sum(s.test_cases for s in sites)), _patients([s.test_patients for s in sites])),
-        ("Duration", duration(seconds), ""),
+        KeyFigure("Sites", number(len(sites)), listing(list(run.sites), 3) if len(sites) <= 4 else ""),
+        KeyFigure("Rounds", number(len(run.rounds)), _planned(run)),
+        _images("Training", sum(s.train_cases for s in sites), sum(s.train_patients for s in sites)),
+        _images("Test", sum(s.test_cases for s in sites), sum(s.test_patients for s in sites)),
+        KeyFigure("Duration", duration(run.document["duration_s"])),
     ]
 
 
 def _planned(run: Run) -> str:
-    return f"of {count(run.planned_rounds)} planned" if len(run.rounds) != run.planned_rounds else ""
+    return f"of {number(run.planned_rounds)} planned" if len(run.rounds) != run.planned_rounds else ""
 
 
-def _patients(numbers: list[int]) -> str:
-    return f"of {plural(sum(numbers), 'patient')}"
+def _images(use: str, cases: int, patients: int) -> KeyFigure:
+    return KeyFigure(f"{use} images", number(cases), f"of {plural(patients, 'patient')}")

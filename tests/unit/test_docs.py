@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from client.dicom.findings import Irregularity
+from client.dicom.outcomes import Kind, Reason
 from common.errors import ConsiliumError
 from common.study import STRATEGY_NAMES, load_study
 
@@ -24,6 +26,17 @@ def test_every_error_code_is_documented_with_its_exit_status_and_hint() -> None:
     assert coded
     for error in coded:
         assert f"| `{error.code}` | {error.exit_code} | {error.public} | {error.hint} |" in page
+
+
+@pytest.mark.parametrize("codes", [Reason, Kind], ids=["reasons", "kinds"])
+def test_every_outcome_is_documented_with_its_hint(codes: type[Reason] | type[Kind]) -> None:
+    page = (ROOT / "docs/dicom.md").read_text(encoding="utf-8")
+    assert not [code for code in codes if f"| `{code.value}` | {code.hint} |" not in page]
+
+
+def test_every_irregularity_is_documented() -> None:
+    page = (ROOT / "docs/geometry.md").read_text(encoding="utf-8")
+    assert not [code for code in Irregularity if f"| `{code.value}` |" not in page]
 
 
 def test_every_strategy_is_documented() -> None:

@@ -23,11 +23,9 @@ from pydicom.uid import (
     JPEGLSLossless,
 )
 
-from client.images import Picture, read_array_row, read_image, resize
+from client.images import read_array_row, read_image, resize
 from common.errors import ImageMissing, ImageUnreadable
 
-REPOSITORY = Path(__file__).parents[2]
-SHARED_DATA = Path(os.environ.get("CONSILIUM_DATA", REPOSITORY.parent / "shared" / "data"))
 RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)
 
 
@@ -388,19 +386,15 @@ def test_enlarging_keeps_a_constant_and_height_before_width() -> None:
 # Real files
 
 
-@pytest.mark.skipif(not (SHARED_DATA / "dicom" / "bag").is_dir(), reason="the development data are absent")
-def test_a_bag_of_real_and_broken_dicom_files_gives_pictures_or_coded_errors() -> None:
+def test_a_bag_of_real_and_broken_dicom_files_gives_pictures_or_coded_errors(data_folder: Path) -> None:
     read = 0
-    for path in sorted((SHARED_DATA / "dicom" / "bag").iterdir()):
+    for path in sorted((data_folder / "dicom" / "bag").iterdir()):
         try:
             picture = read_image(path)
         except ImageUnreadable as error:
             assert path.name in error.private
             continue
-        assert isinstance(picture, Picture)
-        assert picture.pixels.ndim == 2
-        assert picture.pixels.dtype == np.float32
-        assert picture.pixels.min() >= 0
-        assert picture.pixels.max() <= 1
+        assert (picture.pixels.ndim, picture.pixels.dtype) == (2, np.float32)
+        assert 0 <= picture.pixels.min() <= picture.pixels.max() <= 1
         read += 1
     assert read >= 80

@@ -1,11 +1,8 @@
 """The report is one safe, self-contained, readable page, whatever the run held."""
 
-import base64
 import copy
-import hashlib
 import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -15,55 +12,16 @@ import pytest
 from server.report import render
 from server.report.charts import rounds_axis, thinned, values_axis
 from server.report.intervals import hanley_mcneil, spread, wilson
-from server.report.markup import Markup, tag
-from server.report.wording import duration, listing, metric, moment, signed, spelled
+from tests.unit.page_reader import (
+    EVIL,
+    Page,
+    check_can_be_read_without_eyes,
+    check_policy_admits_only_its_style,
+    check_reaches_for_nothing,
+)
 
 SAMPLES = Path(__file__).parent / "samples"
 TOML = '[study]\nname = "chest-xray"\n'
-VOID = {"meta", "link", "br"}
-EVIL = '<script>alert("x")</script>&\'"'
-
-
-class Page(HTMLParser):
-    """What a browser would make of a page: text, elements, and whether every element is closed."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.tables: list[list[list[str]]] = []
-        self.words: list[str] = []
-        self.feed(html)
-        self.close()
-        assert self.open == []
-        self.text = re.sub(r"\s+", " ", "".join(self.words))
-
-    def handle_starttag(self, name: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((name, dict(attrs)))
-        if name not in VOID:
-            self.open.append(name)
-        if name == "table":
-            self.tables.append([])
-        elif name == "tr":
-            self.tables[-1].append([])
-        elif name in ("td", "th"):
-            self.tables[-1][-1].append("")
-
-    def handle_startendtag(self, name: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((name, dict(attrs)))
-
-    def handle_endtag(self, name: str) -> None:
-        assert self.open.pop() == name
-
-    def handle_data(self, data: str) -> None:
-        if "style" in self.open:
-            return
-        self.words.append(data)
-        if {"td", "th"} & set(self.open):
-            self.tables[-1][-1][-1] += data
-
-    def all(self, name: str) -> list[dict[str, str | None]]:
-        return [attributes for element, attributes in self.elements if element == name]
 
 
 def sample(name: str) -> dict[str, Any]:
@@ -97,32 +55,14 @@ def completed() -> Page:
 class TestEveryPage:
     def test_reaches_for_nothing(self, name: str) -> None:
         html = render(sample(name), TOML)
-        page = Page(html)
-        assert not {"script", "img", "iframe", "object", "embed", "form"} & {n for n, _ in page.elements}
-        links = [a[key] or "" for _, a in page.elements for key in ("src", "href", "xlink:href") if key in a]
-        assert all(link.startswith(("#", "data:")) for link in links)
-        assert (
-            "http://" not in html and "https://" not in html and "url(" not in html and "@import" not in html
-        )
-        assert not any(key.startswith("on") or key == "style" for _, a in page.elements for key in a)
+        check_reaches_for_nothing(html)
+        assert not Page(html).all("img")
 
-    def test_policy_admits_its_own_style(self, name: str) -> None:
-        html = render(sample(name), TOML)
-        style = html.split("<style>")[1].split("</style>")[0]
-        digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-        policy = next(a["content"] for a in Page(html).all("meta") if "http-equiv" in a)
-        assert policy is not None and f"'sha256-{digest}'" in policy and "default-src 'none'" in policy
+    def test_policy_admits_only_its_style(self, name: str) -> None:
+        check_policy_admits_only_its_style(render(sample(name), TOML))
 
     def test_is_accessible(self, name: str) -> None:
-        page = Page(render(sample(name), TOML))
-        ids = [a["id"] for _, a in page.elements if "id" in a]
-        assert len(ids) == len(set(ids))
-        for drawing in page.all("svg"):
-            named = drawing.get("aria-label") or drawing.get("aria-labelledby") in ids
-            assert drawing.get("aria-hidden") == "true" or (drawing.get("role") == "img" and named)
-        assert page.all("html") == [{"lang": "en"}] and len(page.all("h1")) == 1
-        assert len(page.all("caption")) == len(page.all("table"))
-        assert all(a.get("scope") in ("col", "row") for a in page.all("th"))
+        check_can_be_read_without_eyes(render(sample(name), TOML))
 
     def test_same_run_same_page(self, name: str) -> None:
         assert render(sample(name), TOML) == render(sample(name), TOML)
@@ -284,37 +224,6 @@ def test_undefined_points_lift_the_pen() -> None:
     chart = render(run, TOML).split('aria-labelledby="curve-auroc-title"')[1].split("</svg>")[0]
     line = chart.split('<g class="hue1">')[1]
     assert re.search(r'd="([^"]*)"', line).group(1).count("M") == 2  # type: ignore[union-attr]
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        (None, "—"),
-        (0.04, "0.0 s"),
-        (59.94, "59.9 s"),
-        (59.97, "1 min"),
-        (61.2, "1 min 1 s"),
-        (3600, "1 h"),
-        (7500, "2 h 5 min"),
-        (273600, "3 d 4 h"),
-    ],
-)
-def test_duration(seconds: float | None, words: str) -> None:
-    assert duration(seconds) == words
-
-
-def test_wording() -> None:
-    assert (metric(0.8499), metric(None), signed(-0.0001), signed(0.02)) == ("0.850", "—", "0.000", "+0.020")
-    assert (spelled(3), spelled(1000)) == ("three", "1,000")
-    assert (listing(["a"]), listing(["a", "b", "c"])) == ("a", "a, b and c")
-    assert listing([str(i) for i in range(10)], 3) == "0, 1, 2 and 7 more"
-    assert moment("2026-11-21T03:00:00+01:00") == "21 November 2026, 02:00:00 UTC"
-    assert (moment("soon"), moment(None)) == ("soon", "—")
-
-
-def test_markup_escapes_text_and_attributes() -> None:
-    assert tag("p", "a < b", title='"') == '<p title="&quot;">a &lt; b</p>'
-    assert tag("p", Markup("<i>x</i>"), None, hidden=True, id=None) == "<p hidden><i>x</i></p>"
 
 
 def test_auroc_interval_is_as_wide_as_auroc_scatters() -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from client.cohorts.quality.assessment import Quality
 from client.cohorts.quality.charts import brightness_chart
 from client.cohorts.quality.drift import Level, Shift
-from client.cohorts.quality.markup import Markup, joined, tag
 from client.cohorts.quality.reference import Reference
-from client.cohorts.quality.tables import Column, table
 from client.cohorts.quality.verdict import THINGS
-from client.cohorts.quality.wording import DASH, percent, plural
+from common.page.markup import Markup, joined, tag
+from common.page.tables import Column, Row, table
+from common.page.wording import DASH, metric, percent, plural
 
 _LEVELS = {
     Level.steady: "steady",
@@ -35,7 +35,7 @@ def changes(quality: Quality) -> Markup | None:
         Column("What moved most: then, now", True),
     )  # fmt: skip
     rows = [
-        (THINGS[s.what], s.measure, f"{s.value:.3f}", f"{s.chance:.3f}", _LEVELS[s.level], _most(s))
+        Row(THINGS[s.what], [s.measure, metric(s.value), metric(s.chance), _LEVELS[s.level], _most(s)])
         for s in quality.drift.shifts
     ]
     return joined([

@@ -9,8 +9,9 @@ from io import BytesIO
 import numpy as np
 from numpy.typing import NDArray
 
-from client.cohorts.quality.markup import Markup, tag
-from client.cohorts.quality.wording import percent
+from common.page.drawings import drawing
+from common.page.markup import Markup, tag
+from common.page.wording import percent
 
 _WIDTH, _HEIGHT, _BOTTOM = 240.0, 96.0, 74.0
 
@@ -33,17 +34,16 @@ def brightness_chart(
     line = " ".join(f"{x:.1f},{y:.1f}" for x, y in _corners(others, top))
     area = " ".join(f"{x:.1f},{y:.1f}" for x, y in _corners(shares, top))
     ends = (("black", 2.0, "start"), ("white", _WIDTH - 2, "end"))
-    return tag(
-        "svg",
-        tag("title", f"Brightness: {name}", id=f"{key}-title"),
-        tag("desc", f"{_described(shares)} {against}: {_described(others)}", id=f"{key}-words"),
+    return drawing(
+        key,
+        f"Brightness: {name}",
+        f"{_described(shares)} {against}: {_described(others)}",
+        (_WIDTH, _HEIGHT),
         tag("polygon", points=f"0,{_BOTTOM} {area} {_WIDTH},{_BOTTOM}", class_="area"),
         tag("polyline", points=line, fill="none", class_="outline"),
         tag("line", x1=0, x2=_WIDTH, y1=_BOTTOM, y2=_BOTTOM, class_="rule"),
         *(tag("text", word, x=x, y=_HEIGHT - 6, text_anchor=anchor) for word, x, anchor in ends),
-        viewBox=f"0 0 {_WIDTH:.0f} {_HEIGHT:.0f}", role="img", aria_labelledby=f"{key}-title",
-        aria_describedby=f"{key}-words", class_="chart",
-    )  # fmt: skip
+    )
 
 
 def picture(pixels: NDArray[np.uint8] | None, alt: str) -> Markup:

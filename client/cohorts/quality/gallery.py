@@ -7,10 +7,10 @@ from client.cohorts.quality.charts import picture
 from client.cohorts.quality.counts import UNLABELLED
 from client.cohorts.quality.facts import CaseFacts
 from client.cohorts.quality.lookalikes import Issue, LookAlike
-from client.cohorts.quality.markup import Child, Markup, joined, tag
 from client.cohorts.quality.outliers import Figure, Oddity, Outlier
-from client.cohorts.quality.tables import Column, table
-from client.cohorts.quality.wording import number, plain, plural
+from common.page.markup import Child, Markup, joined, tag
+from common.page.tables import Column, Row, folded, table
+from common.page.wording import number, plain, plural
 
 _LISTED = 200
 _TITLES = {
@@ -94,10 +94,10 @@ def _facts(facts: CaseFacts) -> Markup:
 
 def _all_pairs(quality: Quality) -> Markup | None:
     pairs = quality.look_alikes.pairs[:_LISTED]
-    rows = [(p.first.case, p.second.case, p.first.patient, p.second.patient, _verdict(p)) for p in pairs]
+    rows = [Row(p.first.case, [p.second.case, p.first.patient, p.second.patient, _verdict(p)]) for p in pairs]
     columns = [Column(name, words=True) for name in ("Case", "Case", "Patient", "Patient", "What")]
     word = f"The {plural(len(rows), 'pair')} that are most alike, as a table"
-    return tag("details", tag("summary", word), table("Cases that look the same", columns, rows))
+    return folded(word, table("Cases that look the same", columns, rows))
 
 
 def outliers(quality: Quality) -> Markup:
@@ -110,13 +110,12 @@ def outliers(quality: Quality) -> Markup:
         "is no error by itself: a small child, a lateral view, an implant or another protocol looks so too."
     )
     cards = tag("div", joined(_outlier(quality, outlier) for outlier in found[:SHOWN]), class_="apart")
-    rows = [(o.facts.case, o.facts.patient, "; ".join(map(_oddity, o.oddities))) for o in found[:_LISTED]]
+    rows = [
+        Row(o.facts.case, [o.facts.patient, "; ".join(map(_oddity, o.oddities))]) for o in found[:_LISTED]
+    ]
     columns = [Column(name, words=True) for name in ("Case", "Patient", "Why")]
-    listed = tag(
-        "details",
-        tag("summary", f"The first {len(rows)} as a table" if len(found) > len(rows) else "All as a table"),
-        table("Cases that stand apart", columns, rows),
-    )
+    word = f"The first {len(rows)} as a table" if len(found) > len(rows) else "All as a table"
+    listed = folded(word, table("Cases that stand apart", columns, rows))
     return joined([tag("p", words, class_="note"), cards, listed])
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from client.cohorts.quality.assessment import Quality
 from client.cohorts.quality.charts import brightness_chart
 from client.cohorts.quality.counts import Counts, Dimension
-from client.cohorts.quality.markup import Child, Markup, joined, prose, tag
+from client.cohorts.quality.shares import bar, kinds_table
 from client.cohorts.quality.sizes import Quantiles
-from client.cohorts.quality.tables import Column, bar, kinds_table, table
-from client.cohorts.quality.wording import number, plain
 from client.dicom.outcomes import Kind, Outcome, Reason
+from common.page.markup import Child, Markup, joined, prose, tag
+from common.page.tables import Column, Row, folded, table
+from common.page.wording import number, plain
 
 _SCANNERS = 12
 _OUTCOMES = {
@@ -44,7 +43,7 @@ def files(quality: Quality) -> Markup | None:
     if not seen:
         return None
     rows = [
-        (words, number(quality.files.of(outcome)), bar(quality.files.of(outcome), seen))
+        Row(words, [number(quality.files.of(outcome)), bar(quality.files.of(outcome), seen)])
         for outcome, words in _OUTCOMES.items()
     ]
     return joined([
@@ -62,7 +61,7 @@ def _reasons(quality: Quality) -> Markup | None:
     if not met:
         return None
     met.sort(key=lambda reason: -quality.files.reasons[reason])
-    rows = [(str(reason), number(quality.files.reasons[reason]), prose(reason.hint)) for reason in met]
+    rows = [Row(str(reason), [number(quality.files.reasons[reason]), prose(reason.hint)]) for reason in met]
     columns = (Column("Reason"), Column("Files"), Column("What to do", words=True))
     return table("Why files are in quarantine", columns, rows)
 
@@ -72,7 +71,8 @@ def _kinds(quality: Quality) -> Markup | None:
     met = sorted((kind for kind in Kind if counts.get(kind)), key=lambda kind: -counts[kind])
     if not met:
         return None
-    rows = [(_KINDS[kind], number(counts[kind]), bar(counts[kind], sum(counts.values()))) for kind in met]
+    total = sum(counts.values())
+    rows = [Row(_KINDS[kind], [number(counts[kind]), bar(counts[kind], total)]) for kind in met]
     return table("Known objects that are not trained on", (Column("Kind"), *_FILES), rows)
 
 
@@ -101,7 +101,7 @@ _GROUPS = (
 def _label_by_split(counts: Counts) -> Markup:
     splits = [cell.name for cell in counts.by[Dimension.split]]
     rows = [
-        (label.name, *(number(counts.label_by_split.get((label.name, split), 0)) for split in splits))
+        Row(label.name, [number(counts.label_by_split.get((label.name, split), 0)) for split in splits])
         for label in counts.by[Dimension.label]
     ]
     return table("Cases by label and split", (Column("Label"), *(Column(split) for split in splits)), rows)
@@ -120,7 +120,7 @@ def _cases_a_patient(counts: Counts) -> Markup:
             else "100 or more"
         )
         classes[name] = classes.get(name, 0) + patients
-    rows = [(name, number(patients), bar(patients, counts.patients)) for name, patients in classes.items()]
+    rows = [Row(name, [number(n), bar(n, counts.patients)]) for name, n in classes.items()]
     columns = (Column("Cases of a patient"), Column("Patients"), Column("Share", words=True))
     return table("How many cases patients have", columns, rows)
 
@@ -129,7 +129,7 @@ def _divided(counts: Counts) -> Markup | None:
     if not counts.split_patients:
         return None
     listed = tag("p", ", ".join(counts.split_patients[:500]), class_="names")
-    return tag("details", tag("summary", "Patients whose cases are in more than one split"), listed)
+    return folded("Patients whose cases are in more than one split", listed)
 
 
 def sizes(quality: Quality) -> Markup | None:
@@ -140,8 +140,8 @@ def sizes(quality: Quality) -> Markup | None:
     return table("Sizes and spacings", columns, [_size(measure) for measure in quality.sizes])
 
 
-def _size(measure: Quantiles) -> Sequence[Child]:
-    return (measure.name, number(measure.known), *(plain(value) for value in measure.values))
+def _size(measure: Quantiles) -> Row:
+    return Row(measure.name, [number(measure.known), *(plain(value) for value in measure.values)])
 
 
 def brightness(quality: Quality) -> Markup | None:

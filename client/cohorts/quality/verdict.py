@@ -11,8 +11,8 @@ from client.cohorts.quality.drift import Drift, Level
 from client.cohorts.quality.facts import FileCounts
 from client.cohorts.quality.lookalikes import Issue, LookAlikes
 from client.cohorts.quality.outliers import Figure, Outlier
-from client.cohorts.quality.wording import listing, number, percent, plural, share
 from client.dicom.outcomes import Outcome, Reason
+from common.page.wording import listing, number, percent, plural, share
 
 FEW_PATIENTS = 20
 RARE = 0.05
@@ -157,7 +157,9 @@ def _labels(evidence: Evidence) -> Iterator[Remark]:
     total = sum(cell.cases for cell in labelled)
     rare = [cell.name for cell in labelled if cell.cases < RARE * total]
     if rare:
-        text = f"{plural(len(rare), 'label is', 'labels are')} rarer than {percent(RARE)}: {listing(rare)}."
+        text = (
+            f"{plural(len(rare), 'label is', 'labels are')} rarer than {percent(RARE)}: {listing(rare, 4)}."
+        )
         yield Remark(Gravity.look, text, "Check that this is so in your patients too.", "cases")
 
 
@@ -206,7 +208,7 @@ def _apart(evidence: Evidence) -> Iterator[Remark]:
         )
     cells = evidence.counts.findings
     if cells:
-        named = listing([f"{cell.name} ({number(cell.cases)})" for cell in cells])
+        named = listing([f"{cell.name} ({number(cell.cases)})" for cell in cells], 4)
         text = f"The intake noticed in some cases: {named}."
         yield Remark(Gravity.look, text, "Open a few of them in a viewer before you rely on them.", "cases")
 
@@ -217,7 +219,7 @@ def _moved(evidence: Evidence) -> Iterator[Remark]:
     for level, word in ((Level.far, "much"), (Level.moved, "somewhat")):
         things = list(dict.fromkeys(THINGS[shift.what] for shift in shifts if shift.level is level))
         if things:
-            text = f"Compared with the reference these have changed {word}: {listing(things, 6)}."
+            text = f"Compared with the reference these have changed {word}: {listing(things)}."
             todo = "Find out why (new scanner, new protocol, other patients) before old and new are mixed."
             yield Remark(Gravity.look, text, todo, "drift")
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import threading
 from pathlib import Path
@@ -11,7 +13,8 @@ from typing import Any
 import pytest
 import tomli_w
 import typer
-from typer.testing import CliRunner, Result
+from click.testing import Result
+from typer.testing import CliRunner
 
 from client.cohorts.home import create_home
 from client.pacs.settings import Archive, Receiver
@@ -111,14 +114,17 @@ def test_a_receiver_takes_what_is_sent(tmp_path: Path, pictures: Pictures) -> No
     home = write_home(tmp_path / "home", receiver, None)
     folder = next(iter(pictures.files.values())).parents[2]
 
+    command = [program("storescu"), "-aec", OUR_TITLE, "-xr", "-R", "+sd", "+r"]
+
     def send() -> None:
         wait_for_listener(receiver.port)
-        command = [program("storescu"), "-aec", OUR_TITLE, "-xr", "-R", "+sd", "+r"]
         subprocess.run([*command, "127.0.0.1", str(receiver.port), str(folder)], check=True, timeout=60)
+
+        os.kill(os.getpid(), signal.SIGTERM)  # as a service is ended
 
     sender = threading.Thread(target=send)
     sender.start()
-    result = invoke("receive", "--home", home, "--inbox", tmp_path / "elsewhere", "--for-s", 2.5, "--json")
+    result = invoke("receive", "--home", home, "--inbox", tmp_path / "elsewhere", "--for-s", "60", "--json")
     sender.join()
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["new"] == len(pictures.files)

@@ -16,16 +16,18 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
-from pynetdicom import AE
+from pynetdicom import AE, build_context
 from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import encode
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
+from client.pacs.association import association
 from client.pacs.inbox import Inbox
 from client.pacs.receiver import Listener
-from client.pacs.settings import MIB, Receiver, ServerTls
+from client.pacs.settings import MIB, Archive, ClientTls, Receiver, ServerTls
 from client.pacs.tally import Tally
-from common.errors import HomeInvalid, PortTaken
+from common.errors import HomeInvalid, PacsUnreachable, PortTaken
 from tests.e2e.pacs.conftest import (
     OUR_TITLE,
     SECRET,
@@ -122,6 +124,30 @@ def test_tls_keeps_out_who_has_no_certificate(
         assert box.tally == Tally()
         assert send(listener.port, folder, "+tls", c.key, c.certificate, "+cf", c.ca) == 0
     assert_same(inbox, pictures.files)
+
+
+def test_this_site_asks_over_tls_whom_it_can_verify(inbox: Path, certificates: Certificates) -> None:
+    c = certificates
+    known = ClientTls(ca=c.ca, certificate=c.certificate, key=c.key)
+    with listening(inbox, tls=ServerTls(certificate=c.certificate, key=c.key, ca=c.ca)) as (listener, _):
+
+        def ask(tls: ClientTls | None) -> bool:
+            archive = Archive(
+                host="127.0.0.1",
+                port=listener.port,
+                ae_title=OUR_TITLE,
+                calling_ae_title="ECHOSCU",
+                tls=tls,
+                network_timeout_s=WAIT_S,
+            )
+            with association(archive, [build_context(Verification)]) as asked:
+                return bool(asked.send_c_echo().Status == 0)
+
+        assert ask(known)
+        changes: list[dict[str, Any]] = [{"ca": c.stranger}, {"server_name": "elsewhere.example.org"}]
+        for tls in (None, *(known.model_copy(update=change) for change in changes)):
+            with pytest.raises(PacsUnreachable):
+                ask(tls)
 
 
 def test_a_silent_tls_client_keeps_nobody_waiting(inbox: Path, certificates: Certificates) -> None:

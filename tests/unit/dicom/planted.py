@@ -1,4 +1,4 @@
-"""A small CT object, one that holds planted values wherever the dictionary allows, and the search for them."""
+"""A small CT object, one with values planted wherever the dictionary allows, and the search for them."""
 
 from __future__ import annotations
 

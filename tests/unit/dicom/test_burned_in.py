@@ -222,3 +222,26 @@ def test_real_slices_are_not_suspected(data_folder: Path) -> None:
         if suspicion(dataset, dataset.pixel_array.reshape(-1, dataset.Rows, dataset.Columns)):
             suspected.append(path.name)
     assert suspected == []
+
+
+@pytest.mark.slow
+def test_lines_written_into_real_pictures_are_found_and_pictures_without_are_passed(
+    data_folder: Path,
+) -> None:
+    """The measurement that docs/dicom.md reports: chest films and slices, resized to 512 x 512."""
+    random = np.random.default_rng(0)
+    paths = [
+        path
+        for name in ("cxr", "brain_mri", "lung_ct", "cardiac_mr")
+        for path in sorted((data_folder / "images" / name).rglob("*.png"))[::10]
+    ]
+    lines, found, flagged = 0, 0, 0
+    for path in paths:
+        picture = np.asarray(Image.open(path).convert("L").resize((512, 512)), dtype=np.float64) / 255
+        flagged += has_writing(stored(picture, "uint8"))
+        size, place = int(random.integers(12, 41)), (8, int(random.choice([8, 440])))
+        lines += 1
+        found += has_writing(stored(with_line(0.9 * picture, size, place), "uint8"))
+    assert lines > 150
+    assert found / lines >= 0.9
+    assert flagged / lines <= 0.01

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from io import BytesIO
 from typing import Any
 
@@ -111,21 +112,23 @@ def test_a_number_that_is_the_patients_identifier_goes_wherever_it_stands() -> N
     assert clean.SeriesNumber == 7
 
 
-@pytest.mark.parametrize("vr", ["US", "OB", "UN", "FD", "LO", "DS"])
-def test_a_value_of_another_representation_than_the_standards_hides_nothing(vr: str) -> None:
-    file = bytearray(
-        written(picture(Manufacturer="0.5 Erika Musterma", SliceThickness="1.25", Laterality="LR"))
-    )
-    for tag, old in (
-        (b"\x08\x00\x70\x00", b"LO"),
-        (b"\x18\x00\x50\x00", b"DS"),
-        (b"\x20\x00\x60\x00", b"CS"),
+@pytest.mark.parametrize("vr", ["US", "UL", "FL", "FD", "LO", "SH", "DS", "IS", "UI", "DA", "AT"])
+def test_a_value_under_another_representation_than_the_standards_hides_nothing(vr: str) -> None:
+    name = b"MUSTERMANN^ERIKA"
+    for tag in (
+        0x00180050,
+        0x00181310,
+        0x00189087,
+        0x00200013,
+        0x0008103E,
+        0x00280009,
+        0x00083010,
+        0x00181150,
     ):
-        place = file.index(tag + old) + 4
-        if vr not in ("OB", "UN"):  # those have a longer head
-            file[place : place + 2] = vr.encode()
-    clean = deidentify(dcmread(BytesIO(bytes(file))), PSEUDONYMS)
-    assert leaks(written(clean), ("Erika", "Musterma")) == []
+        head = struct.pack("<HH2sH", tag >> 16, tag & 0xFFFF, vr.encode(), len(name))
+        dataset = dcmread(BytesIO(written(picture()) + head + name))
+        assert tag in dataset
+        assert name not in written(deidentify(dataset, PSEUDONYMS))
 
 
 def test_sequences_nested_deeper_than_any_picture_needs_are_left_out() -> None:
@@ -155,6 +158,12 @@ def test_the_patient_has_a_pseudonym_and_the_file_says_what_was_done() -> None:
         (code.CodeValue, code.CodingSchemeDesignator) for code in clean.DeidentificationMethodCodeSequence
     ]
     assert codes == [("113100", "DCM"), ("113105", "DCM"), ("113107", "DCM")]
+
+
+def test_the_first_of_several_patient_ids_is_the_patients_as_everywhere() -> None:
+    dataset = picture()
+    dataset.add(DataElement("PatientID", "LO", [NUMBER, "other"]))
+    assert deidentify(dataset, PSEUDONYMS).PatientID == PSEUDONYMS.patient(NUMBER)
 
 
 def test_uids_are_replaced_alike_everywhere_and_the_standards_own_stay() -> None:

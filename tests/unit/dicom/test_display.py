@@ -36,7 +36,9 @@ def test_windows_are_the_standards(window: Window, ends: tuple[float, float]) ->
 
 def test_slope_and_intercept_lead_back_to_stored_values() -> None:
     display = Display(slope=2, intercept=-1024, window=Window(40, 401))
-    assert black_and_white(display) == pytest.approx(((40 - 0.5 - 200 + 1024) / 2, (40 - 0.5 + 200 + 1024) / 2))
+    assert black_and_white(display) == pytest.approx(
+        ((40 - 0.5 - 200 + 1024) / 2, (40 - 0.5 + 200 + 1024) / 2)
+    )
 
 
 def test_inversion_and_a_negative_slope_each_turn_black_and_white_round() -> None:

@@ -28,20 +28,32 @@ DermoscopicPhotographyImageStorage XRay3DAngiographicImageStorage
 
 OTHERS = {
     Kind.directory: "MediaStorageDirectoryStorage",
-    Kind.report: "BasicTextSRStorage Comprehensive3DSRStorage KeyObjectSelectionDocumentStorage EncapsulatedPDFStorage "
-    "EncapsulatedSTLStorage XRayRadiationDoseSRStorage ProcedureLogStorage SpectaclePrescriptionReportStorage",
-    Kind.presentation: "GrayscaleSoftcopyPresentationStateStorage HangingProtocolStorage ColorPaletteStorage "
-    "BasicStructuredDisplayStorage GrayscalePlanarMPRVolumetricPresentationStateStorage",
-    Kind.plan: "RTPlanStorage RTIonPlanStorage RTStructureSetStorage RTBeamsTreatmentRecordStorage "
-    "RTPhysicianIntentStorage TomotherapeuticRadiationRecordStorage",
+    Kind.report: """
+        BasicTextSRStorage Comprehensive3DSRStorage KeyObjectSelectionDocumentStorage EncapsulatedPDFStorage
+        EncapsulatedSTLStorage XRayRadiationDoseSRStorage ProcedureLogStorage
+        SpectaclePrescriptionReportStorage
+    """,
+    Kind.presentation: """
+        GrayscaleSoftcopyPresentationStateStorage HangingProtocolStorage ColorPaletteStorage
+        BasicStructuredDisplayStorage GrayscalePlanarMPRVolumetricPresentationStateStorage
+    """,
+    Kind.plan: """
+        RTPlanStorage RTIonPlanStorage RTStructureSetStorage RTBeamsTreatmentRecordStorage
+        RTPhysicianIntentStorage TomotherapeuticRadiationRecordStorage
+    """,
     Kind.dose: "RTDoseStorage",
     Kind.waveform: "TwelveLeadECGWaveformStorage BasicVoiceAudioWaveformStorage HemodynamicWaveformStorage",
-    Kind.registration: "SpatialRegistrationStorage DeformableSpatialRegistrationStorage SpatialFiducialsStorage",
-    Kind.annotation: "MicroscopyBulkSimpleAnnotationsStorage SurfaceSegmentationStorage TractographyResultsStorage "
-    "KeratometryMeasurementsStorage",
+    Kind.registration: """
+        SpatialRegistrationStorage DeformableSpatialRegistrationStorage SpatialFiducialsStorage
+    """,
+    Kind.annotation: """
+        MicroscopyBulkSimpleAnnotationsStorage SurfaceSegmentationStorage TractographyResultsStorage
+        KeratometryMeasurementsStorage
+    """,
     Kind.segmentation: "SegmentationStorage",
-    Kind.mapping: "RealWorldValueMappingStorage RawDataStorage MRSpectroscopyStorage "
-    "CTDefinedProcedureProtocolStorage",
+    Kind.mapping: """
+        RealWorldValueMappingStorage RawDataStorage MRSpectroscopyStorage CTDefinedProcedureProtocolStorage
+    """,
     Kind.derived: "ParametricMapStorage OphthalmicThicknessMapStorage",
 }
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import struct
+
 import pytest
 from pydicom.valuerep import IS, DSfloat
 
-from client.dicom.values import is_number, moved_date, moved_datetime, time_of_day
+from client.dicom.values import is_number, moved_date, moved_datetime, spells, time_of_day
 
 
 @pytest.mark.parametrize(
@@ -65,3 +67,32 @@ def test_numbers_are_numbers(value: object) -> None:
 @pytest.mark.parametrize("value", ["Erika", "1 2", "", b"Mustermann", None, "nan"])
 def test_all_else_is_none(value: object) -> None:
     assert not is_number(value)
+
+
+@pytest.mark.parametrize(
+    ("vr", "code", "text"),
+    [
+        ("US", "H", b"Erika "),
+        ("UL", "I", b"Mustermann\0\0"),
+        ("FD", "d", b"Mustermann^Erika"),
+        ("SS", ">h", b"Erika^"),
+    ],
+)
+def test_letters_are_seen_in_numbers(vr: str, code: str, text: bytes) -> None:
+    order, code = (code[0], code[1]) if len(code) == 2 else ("<", code)
+    assert spells(vr, struct.unpack(f"{order}{len(text) // struct.calcsize(code)}{code}", text))
+
+
+@pytest.mark.parametrize(
+    ("vr", "numbers"),
+    [
+        ("US", [512]),
+        ("US", [256, 0, 0, 256]),
+        ("UL", [0x20202020]),
+        ("FL", [12.078]),
+        ("FD", [1.5, 1000.0]),
+        ("US", []),
+    ],
+)
+def test_numbers_spell_nothing(vr: str, numbers: list[float]) -> None:
+    assert not spells(vr, numbers)

@@ -11,25 +11,16 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
-from pynetdicom.dsutils import create_file_meta
+from pydicom.uid import generate_uid
 
 from client.pacs.inbox import Inbox
-from client.pacs.reception import file_head
 from client.pacs.settings import MIB, Receiver
 from client.pacs.tally import Arrival, Tally
 from common.errors import DiskFull, OutputUnwritable
+from tests.unit.pacs.bodies import head
 
 LIMITS = Receiver(min_free_bytes=0)
 NO_SPACE = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-def head(uid: str) -> bytes:
-    return file_head(
-        create_file_meta(
-            sop_class_uid=CTImageStorage, sop_instance_uid=uid, transfer_syntax=ExplicitVRLittleEndian
-        )
-    )
 
 
 def put(inbox: Inbox, uid: str, data: bytes) -> Arrival:
@@ -131,15 +122,15 @@ def test_the_disk_is_looked_at_again_while_a_large_object_arrives(
         assert partial.trouble is Arrival.no_space
 
 
-@pytest.mark.parametrize("step", ["fsync", "replace"])
+@pytest.mark.parametrize("step", [(os, "fsync"), (Path, "replace")], ids=["fsync", "replace"])
 def test_a_full_disk_leaves_nothing_and_is_a_coded_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: tuple[object, str]
 ) -> None:
     def fail(*_: object) -> None:
         raise NO_SPACE
 
     with Inbox(tmp_path, LIMITS) as inbox:
-        monkeypatch.setattr(*((os, "fsync") if step == "fsync" else (Path, "replace")), fail)
+        monkeypatch.setattr(step[0], step[1], fail)
         assert put(inbox, "1.2", b"data") is Arrival.no_space
         assert not files(tmp_path)
         with pytest.raises(DiskFull):

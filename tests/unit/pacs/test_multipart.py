@@ -9,16 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from client.pacs.multipart import Broken, boundary_of, parts
+from tests.unit.pacs.bodies import BOUNDARY, body
 
-BOUNDARY = b"5f2-b"
 content = st.binary(max_size=60) | st.sampled_from([b"\r\n", b"--", b"\r\n--5f2", b"\r\n\r\n", b"--5f2-"])
-
-
-def body(given: list[bytes], preamble: bytes = b"") -> bytes:
-    written = b"".join(
-        b"--" + BOUNDARY + b"\r\nContent-Type: application/dicom\r\n\r\n" + part + b"\r\n" for part in given
-    )
-    return preamble + written + b"--" + BOUNDARY + b"--\r\n"
 
 
 def cut(whole: bytes, size: int) -> Iterator[bytes]:

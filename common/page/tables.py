@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from server.report.markup import Child, Markup, joined, tag
-from server.report.wording import DASH, count, metric
-
-SHOWN = 20
-"""Rows that a table of sites shows at most; the others are in run.json."""
+from common.page.markup import Child, Markup, joined, tag
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +26,19 @@ class Row:
 
 
 def table(
-    caption: str, columns: Sequence[Column], rows: Iterable[Row], notes: Sequence[Child] = ()
+    caption: str, columns: Sequence[Column], rows: Iterable[Row], notes: Iterable[Child] = ()
 ) -> Markup:
-    """A table whose first column holds the row headers."""
+    """A table whose first column holds the row headers.
+
+    Args:
+        caption: What the table shows.
+        columns: The first stands above the row headers.
+        rows: Each with a cell for every further column.
+        notes: Sentences below the table; None and empty ones are left away.
+
+    Raises:
+        ValueError: A row has too few or too many cells.
+    """
     head = tag("tr", joined(tag("th", c.label, scope="col", class_=_kind(c)) for c in columns))
     body = joined(_row(row, columns[1:]) for row in rows)
     inner = tag("table", tag("caption", tag("span", caption)), tag("thead", head), tag("tbody", body))
@@ -45,19 +51,9 @@ def table(
     )
 
 
-def score(value: float | None, below: str | None = None) -> Markup:
-    """A metric as a cell, with small print below; one that is undefined points to the table's footnote."""
-    if value is None:
-        return tag("span", DASH, tag("sup", "†"), title="undefined, see the note below the table")
-    return joined([metric(value), tag("small", below, class_="keep") if below else None])
-
-
-def per_class(labels: Mapping[str, int], classes: Sequence[str], limit: int = 8) -> Markup:
-    """``normal 200, pneumonia 199``, in the study's order of classes."""
-    parts = [f"{name} {count(labels.get(name, 0))}" for name in classes[:limit]]
-    parts += ["…"] if len(classes) > limit else []
-    # A name and its number stay on one line.
-    return joined((tag("span", part, class_="keep") for part in parts), ", ")
+def folded(words: str, content: Markup) -> Markup:
+    """What is shown only to a reader who asks for it, and never on paper."""
+    return tag("details", tag("summary", words), content)
 
 
 def _kind(column: Column) -> str | None:

@@ -1,7 +1,7 @@
 """HTML and SVG as values that escape by themselves.
 
 Invariant: text becomes markup only through :func:`tag`, which escapes every child that is not already
-`Markup` and every attribute value. A site may call itself ``<script>`` and the page will say so.
+`Markup` and every attribute value. A site or a label may be called ``<script>`` and the page will say so.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from html import escape
 
 # Elements that HTML forbids to close.
-_VOID = frozenset({"link", "meta", "br", "col"})
+_VOID = frozenset({"link", "meta", "br", "col", "img"})
 _SHAPES = frozenset({"line", "rect", "circle", "path", "polyline", "polygon"})
 
 Attribute = str | int | float | bool | None

@@ -1,4 +1,4 @@
-"""Numbers, times and lists as people read them. A value that is undefined becomes a dash."""
+"""Numbers, times and lists as people read them. A value that is undefined becomes `DASH`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 DASH = "—"
-MINUS = "\N{MINUS SIGN}"
+"""Stands for a value that is undefined."""
+
+_MINUS = "\N{MINUS SIGN}"
 _WORDS = [
     "no",
     "one",
@@ -34,33 +36,46 @@ def signed(value: float | None) -> str:
     if value is None:
         return DASH
     text = f"{abs(value):.3f}"
-    return text if float(text) == 0 else ("+" if value > 0 else MINUS) + text
+    return text if float(text) == 0 else ("+" if value > 0 else _MINUS) + text
 
 
-def percent(share: float) -> str:
-    """``74 %``, with a space that does not break."""
-    return f"{100 * share:.0f}\N{NO-BREAK SPACE}%"
+def plain(value: float) -> str:
+    """A measure with three significant digits: ``0.137``, ``0.7``, ``512``, ``2048``."""
+    text = f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
+    return f"{float(text):g}" if abs(value) < 1e6 else text
 
 
-def count(value: int) -> str:
+def percent(part: float) -> str:
+    """``74 %``, with a space that does not break; a part that would round to none is ``< 1 %``."""
+    if 0 < part < 0.005:
+        return "<\N{NO-BREAK SPACE}1\N{NO-BREAK SPACE}%"
+    return f"{100 * part:.0f}\N{NO-BREAK SPACE}%"
+
+
+def share(part: int, whole: int) -> str:
+    """``part`` of ``whole`` in percent, or a dash if there is no whole."""
+    return percent(part / whole) if whole else DASH
+
+
+def number(value: int) -> str:
     """``12,345``."""
     return f"{value:,}"
 
 
 def spelled(value: int) -> str:
     """``three``; from thirteen on in digits."""
-    return _WORDS[value] if 0 <= value < len(_WORDS) else count(value)
+    return _WORDS[value] if 0 <= value < len(_WORDS) else number(value)
 
 
 def plural(value: int, noun: str, nouns: str = "") -> str:
     """``1 round`` or ``30 rounds``."""
-    return f"{count(value)} {noun if value == 1 else nouns or noun + 's'}"
+    return f"{number(value)} {noun if value == 1 else nouns or noun + 's'}"
 
 
 def listing(names: Sequence[str], limit: int = 6) -> str:
     """``a, b and c``; a long list ends in ``and 994 more``."""
     if len(names) > limit + 1:
-        return f"{', '.join(names[:limit])} and {count(len(names) - limit)} more"
+        return f"{', '.join(names[:limit])} and {number(len(names) - limit)} more"
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]])) if names else ""
 
 
