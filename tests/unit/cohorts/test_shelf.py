@@ -1,4 +1,4 @@
-"""Batches of an intake: pixels last before the rows that name them, and an interruption loses no more than it."""
+"""Batches of an intake: pixels last before the rows that name them, and an interruption costs one batch."""
 
 from __future__ import annotations
 
