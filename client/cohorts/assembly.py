@@ -23,6 +23,7 @@ from client.dicom.place import Frame, Plane
 
 Fate = tuple[Outcome, str]
 TAKEN: Fate = (Outcome.case, "")
+DUPLICATE: Fate = (Outcome.duplicate, "")
 CONTRADICTING, EMPTY = "lines of labels that contradict each other", "lines of labels that are empty"
 """Notes on the table of labels itself, which stay when a later intake is given no table."""
 
@@ -91,7 +92,8 @@ def assemble(
         share: A number in [0, 1) for each patient; those below ``rules.test_share`` are for testing.
     """
     outcomes: dict[int, Fate] = {}
-    pictures = _distinct([image for image in images if not image.instance.mask], outcomes)
+    distinct = _distinct([image for image in images if not image.instance.mask], outcomes)
+    pictures = _without_copies(distinct, rules, outcomes)
     series: dict[tuple[str, str], list[StoredImage]] = defaultdict(list)
     for image in pictures:
         series[image.instance.patient, image.instance.series].append(image)
@@ -104,7 +106,7 @@ def assemble(
 
 
 def _distinct(images: Sequence[StoredImage], outcomes: dict[int, Fate]) -> list[StoredImage]:
-    """The objects without copies of one another, and without those that contradict each other."""
+    """Each object once, without those that contradict each other."""
     by_sop: dict[str, list[StoredImage]] = defaultdict(list)
     for image in images:
         by_sop[image.instance.sop].append(image)
@@ -115,29 +117,41 @@ def _distinct(images: Sequence[StoredImage], outcomes: dict[int, Fate]) -> list[
             outcomes.update((image.file, (Outcome.quarantined, Reason.conflict)) for image in same)
             continue
         first, *others = same
-        outcomes.update((image.file, (Outcome.duplicate, "")) for image in others)
+        outcomes.update((image.file, DUPLICATE) for image in others)
         single.append(first)
-    return _without_copies(single, outcomes)
+    return single
 
 
-def _without_copies(images: Sequence[StoredImage], outcomes: dict[int, Fate]) -> list[StoredImage]:
+def _without_copies(
+    images: Sequence[StoredImage], rules: Rules, outcomes: dict[int, Fate]
+) -> list[StoredImage]:
     """The objects without those that stand in another series of the patient as well.
 
-    An archive that was sent on may have given its objects new UIDs, but not new places. The larger series
-    keeps all that it shares with another, so that no copy tears it. Two slices of one series that look the
-    same are no copies.
+    An archive that was sent on may have given its objects new UIDs, but not new places. Of sequences only
+    whole series are copies, of a series as large or larger: two that share a blank slice both need it. Two
+    pictures of one series that look the same are no copies.
     """
-    sizes = Counter(image.instance.series for image in images)
-    series_of: dict[tuple[Any, ...], str] = {}
+    members: dict[tuple[str, str], list[StoredImage]] = defaultdict(list)
+    for image in images:
+        members[image.instance.patient, image.instance.series].append(image)
+    holders: dict[tuple[Any, ...], set[str]] = defaultdict(set)
     kept: list[StoredImage] = []
-    for image in sorted(images, key=lambda image: (-sizes[image.instance.series], image.instance.series)):
-        frames = tuple(replace(frame, stack="") for frame in image.instance.frames)  # may stand for the UID
-        place = (image.instance.patient, image.digest, frames)
-        if series_of.setdefault(place, image.instance.series) == image.instance.series:
-            kept.append(image)
-        else:
-            outcomes[image.file] = (Outcome.duplicate, "")
+    for (_, series), those in sorted(members.items(), key=lambda item: (-len(item[1]), item[0])):
+        others = [holders[_place(image)] for image in those]
+        if rules.sequence != "rows":
+            others = [set.intersection(*others)] * len(those)
+        outcomes.update((i.file, DUPLICATE) for i, found in zip(those, others, strict=True) if found)
+        fresh = [image for image, found in zip(those, others, strict=True) if not found]
+        for image in fresh:
+            holders[_place(image)].add(series)
+        kept.extend(fresh)
     return kept
+
+
+def _place(image: StoredImage) -> tuple[Any, ...]:
+    """What a copy has in common with its original, whatever its names and its window."""
+    frames = tuple(replace(frame, stack="") for frame in image.instance.frames)  # may stand for the UID
+    return image.instance.patient, image.digest, frames, replace(image.display, window=None)
 
 
 def _single_pictures(
@@ -177,7 +191,7 @@ def _aside(stack: Stack) -> Fate:
     """What becomes of pictures that a stack does not use."""
     if Irregularity.ragged_times in {finding.code for finding in stack.findings}:
         return Outcome.quarantined, str(Reason.incomplete)
-    return Outcome.duplicate, ""
+    return DUPLICATE
 
 
 def _runs(stack: Stack, rules: Rules) -> list[tuple[int, ...]]:

@@ -7,10 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from client.cohorts.home import Home
 from client.cohorts.intake import Tally, found_below, pool_of
 from client.dicom.cleaning import Cleaned, clean
+from client.dicom.outcomes import Reason
 from common.errors import OutputExists
 from common.files import unwritable, write_atomically
 
@@ -50,26 +52,26 @@ def export(
     work = partial(clean, key=home.key, allow_burned_in=allow_burned_in)
     with pool_of(home, work, len(new)).running() as pool:
         for item, result in pool.map(new):
-            if isinstance(result, Cleaned):
-                fresh = _write(out / result.name, result.data)
-                written, copies = written + fresh, copies + (not fresh)
-            else:
-                left_out[str(result.reason)] += 1
-                names.append((item.name, str(result.reason)))
+            why = _write(out / result.name, result.data) if isinstance(result, Cleaned) else result.reason
+            if isinstance(why, Reason):
+                left_out[why.value] += 1
+                names.append((item.name, why.value))
                 tally.quarantined += 1
+            else:
+                written, copies = written + (why == "written"), copies + (why == "copy")
             tally.done += 1
             progress(tally)
-    home.audit("dicom.deidentified", seen=len(found), written=written)
+    home.audit("dicom.deidentified", seen=len(found), written=written, allow_burned_in=allow_burned_in)
     return Exported(len(found), written, copies, left_out, tuple(names))
 
 
-def _write(path: Path, data: bytes) -> bool:
-    """Whether the file is new; the same instance may have been found twice."""
-    if path.exists():
-        return False
+def _write(path: Path, data: bytes) -> Literal["written", "copy", Reason.conflict]:
+    """What became of a clean file; its instance may have been found before."""
     try:
+        if path.exists():
+            return "copy" if path.read_bytes() == data else Reason.conflict
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise unwritable(path, error) from None
     write_atomically(path, data)
-    return True
+    return "written"

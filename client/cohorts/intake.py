@@ -91,7 +91,13 @@ def take_in(home: Home, request: Request, progress: Progress = lambda _: None) -
         if labels is not None:
             catalogue.put_labels(cohort.id, labels.to_rows())
         intake = catalogue.begin_intake(cohort.id)
-        home.audit("cohort.intake-begun", cohort=cohort.name, intake=intake, files=len(found))
+        home.audit(
+            "cohort.intake-begun",
+            cohort=cohort.name,
+            intake=intake,
+            files=len(found),
+            allow_burned_in=request.rules.allow_burned_in,
+        )
         writer = PixelWriter(home.cohort_folder(cohort.name), cohort.stored_bytes)
         with closing(Shelf(catalogue, cohort, intake, writer)) as shelf:
             _examine_all(home, request, catalogue, cohort, shelf, found, progress)

@@ -55,7 +55,7 @@ class Orders:
 
     def as_mask(self, found: Found) -> bool:
         """Whether a file lies where masks lie."""
-        return f"{found.locator}/".startswith(self.mask_places)
+        return bool(self.mask_places) and f"{found.locator}/".startswith(self.mask_places)
 
 
 @dataclass(frozen=True, slots=True)

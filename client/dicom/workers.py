@@ -31,7 +31,7 @@ RUN = 32
 
 PRELOAD = "client.dicom.examination"
 
-ORPHANED_S = 5.0
+ORPHANED_S = 2.0
 """Seconds after which a worker that nobody ended in time ends itself."""
 
 

@@ -6,7 +6,8 @@ commands, so that starting them counts. ``read_ratio_to_memcpy``: batches from t
 copying as many bytes of memory.
 
 The files: half uncompressed, a quarter JPEG 2000 and a quarter JPEG-LS, both lossless; 256 to 512 pixels
-square, 12 bits; every picture another one.
+square, 12 bits, every picture another one; half CT, a quarter MR, a quarter radiographs, with the some ninety
+attributes that a scanner writes.
 """
 
 from __future__ import annotations
@@ -27,9 +28,11 @@ from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import (
     ComputedRadiographyImageStorage,
+    CTImageStorage,
     ExplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGLSLossless,
+    MRImageStorage,
     generate_uid,
 )
 
@@ -42,6 +45,95 @@ from deploy.phantom.anatomy import draw_chest, render
 FILES, REPEATS, SEED = 2000, 3, 0
 SIZES = (256, 320, 384, 448, 512)
 SYNTAXES = (ExplicitVRLittleEndian, JPEG2000Lossless, ExplicitVRLittleEndian, JPEGLSLossless)
+SLICES = 20
+KINDS = (
+    (CTImageStorage, "CT"),
+    (MRImageStorage, "MR"),
+    (CTImageStorage, "CT"),
+    (ComputedRadiographyImageStorage, "CR"),
+)
+HEADER = {
+    "SpecificCharacterSet": "ISO_IR 100",
+    "ImageType": ["ORIGINAL", "PRIMARY", "AXIAL"],
+    "StudyDate": "20240506",
+    "SeriesDate": "20240506",
+    "AcquisitionDate": "20240506",
+    "ContentDate": "20240506",
+    "StudyTime": "101500",
+    "SeriesTime": "101612",
+    "AcquisitionTime": "101633.5",
+    "ContentTime": "101640",
+    "Manufacturer": "SIEMENS",
+    "InstitutionName": "Bench Hospital",
+    "InstitutionAddress": "1 Bench Street, Benchmark",
+    "ReferringPhysicianName": "Referrer^Rita",
+    "StationName": "CT01",
+    "StudyDescription": "Chest routine",
+    "SeriesDescription": "Thorax 5.0 B40f",
+    "InstitutionalDepartmentName": "Radiology",
+    "PhysiciansOfRecord": "Record^Rolf",
+    "PerformingPhysicianName": "Performer^Pia",
+    "NameOfPhysiciansReadingStudy": "Reader^Rosa",
+    "OperatorsName": "Operator^Otto",
+    "ManufacturerModelName": "Sensation 16",
+    "PatientBirthDate": "19600102",
+    "PatientSex": "F",
+    "PatientAge": "064Y",
+    "PatientSize": 1.7,
+    "PatientWeight": 70,
+    "OtherPatientIDs": "OTHER1",
+    "PatientAddress": "2 Bench Street",
+    "PatientTelephoneNumbers": "555-0100",
+    "EthnicGroup": "unknown",
+    "AdditionalPatientHistory": "cough for two weeks",
+    "PatientComments": "none",
+    "BodyPartExamined": "CHEST",
+    "SliceThickness": 5,
+    "KVP": 120,
+    "DataCollectionDiameter": 500,
+    "DeviceSerialNumber": "12345",
+    "SoftwareVersions": "VA70C",
+    "ProtocolName": "ThoraxRoutine",
+    "ReconstructionDiameter": 240,
+    "DistanceSourceToDetector": 1040,
+    "DistanceSourceToPatient": 570,
+    "GantryDetectorTilt": 0,
+    "TableHeight": 150,
+    "RotationDirection": "CW",
+    "ExposureTime": 500,
+    "XRayTubeCurrent": 150,
+    "Exposure": 75,
+    "FilterType": "0",
+    "GeneratorPower": 20,
+    "FocalSpots": 1.2,
+    "DateOfLastCalibration": "20240506",
+    "TimeOfLastCalibration": "073300",
+    "ConvolutionKernel": "B40f",
+    "PatientPosition": "HFS",
+    "SeriesNumber": 2,
+    "AcquisitionNumber": 1,
+    "ImageOrientationPatient": [1, 0, 0, 0, 1, 0],
+    "PositionReferenceIndicator": "SN",
+    "PixelSpacing": [0.5, 0.5],
+    "RescaleIntercept": -1024,
+    "RescaleSlope": 1,
+    "WindowCenter": 40,
+    "WindowWidth": 400,
+    "RequestingPhysician": "Requester^Ruth",
+    "RequestedProcedureDescription": "CT chest",
+    "PerformedProcedureStepStartDate": "20240506",
+    "PerformedProcedureStepStartTime": "101500",
+    "PerformedProcedureStepID": "PPS1",
+    "BurnedInAnnotation": "NO",
+}
+"""What the header of a CT slice holds besides its identifiers."""
+
+SEQUENCES = (
+    "ReferencedStudySequence",
+    "ReferencedImageSequence",
+    "ProcedureCodeSequence",
+    "RequestAttributesSequence",
+)
 BATCH, BATCHES = 32, 60
 
 
@@ -80,7 +172,7 @@ def _write_archive(folder: Path) -> None:
     draw = np.random.default_rng(SEED)
     chests = {size: _chests(size, draw) for size in SIZES}
     for number in range(FILES):
-        size = SIZES[number // len(SYNTAXES) % len(SIZES)]
+        size = SIZES[number // SLICES % len(SIZES)]
         chest = chests[size][number % 8]
         pixels = np.clip(chest + draw.normal(0, 12, chest.shape), 0, 4095).astype(np.uint16)
         _dataset(number, pixels).save_as(folder / f"{number:05d}.dcm", enforce_file_format=True)
@@ -91,24 +183,35 @@ def _chests(size: int, draw: np.random.Generator) -> list[NDArray[np.float32]]:
 
 
 def _dataset(number: int, pixels: NDArray[np.uint16]) -> Dataset:
+    """One slice of a CT or MR series of twenty, or a radiograph, with a header as scanners write it."""
+    sop_class, modality = KINDS[number // SLICES % len(KINDS)]
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.SOPClassUID = ComputedRadiographyImageStorage
-    dataset.SOPInstanceUID, dataset.StudyInstanceUID, dataset.SeriesInstanceUID = (
-        generate_uid(entropy_srcs=[str(SEED), kind, str(number)]) for kind in ("image", "study", "series")
-    )
-    dataset.PatientID, dataset.PatientName = f"BENCH{number // 2:05d}", f"Bench^{number // 2}"
-    dataset.PatientBirthDate, dataset.StudyDate = "19600102", "20240506"
-    dataset.AccessionNumber, dataset.InstitutionName = f"A{number}", "Bench Hospital"
-    dataset.Modality, dataset.Manufacturer, dataset.InstanceNumber = "CR", "Consilium", 1
-    dataset.WindowCenter, dataset.WindowWidth = 2048, 4096
-    dataset.BurnedInAnnotation = "NO"
+    dataset.SOPClassUID, dataset.Modality = sop_class, modality
+    series = number // SLICES
+    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = _uid("study", series), _uid("series", series)
+    dataset.SOPInstanceUID, dataset.FrameOfReferenceUID = _uid("image", number), _uid("space", series)
+    dataset.PatientID, dataset.PatientName = f"BENCH{series:05d}", f"Bench^{series}"
+    dataset.AccessionNumber, dataset.StudyID = f"A{series}", str(series)
+    dataset.InstanceNumber = number % SLICES + 1
+    dataset.ImagePositionPatient = [-120.0, -120.0, 5.0 * (number % SLICES)]
+    for keyword, value in HEADER.items():
+        setattr(dataset, keyword, value)
+    for keyword in SEQUENCES:
+        item = Dataset()
+        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = sop_class, _uid(keyword, series)
+        item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = "CTCH", "LOCAL", "Chest"
+        setattr(dataset, keyword, [item])
     dataset.set_pixel_data(pixels, "MONOCHROME2", 12, generate_instance_uid=False)
     syntax = SYNTAXES[number % len(SYNTAXES)]
     if syntax != ExplicitVRLittleEndian:
         dataset.compress(syntax, generate_instance_uid=False)
     return dataset
+
+
+def _uid(*names: str | int) -> str:
+    return generate_uid(entropy_srcs=[str(SEED), *map(str, names)])
 
 
 def _plain_command() -> str:

@@ -28,10 +28,10 @@ def archives(draw: st.DrawFn) -> list[StoredImage]:
     for file in range(draw(st.integers(0, 14))):
         patient, series, picture = f"P-{draw(SMALL)}", f"series-{draw(SMALL)}", draw(st.integers(0, 4))
         placed, count = draw(st.booleans()), draw(st.sampled_from([1, 1, 1, 2]))
-        frames = [
-            frame(draw(st.integers(0, 3)), 2.0 * draw(st.integers(0, 3)) if placed else None, part=n + 1)
-            for n in range(count)
-        ]
+        number, sop = draw(st.integers(0, 3)), f"sop-{draw(st.integers(0, 9))}"
+        stack = f"{number}-{sop}" if count > 1 and not placed else ""  # as client.dicom.frames calls it
+        heights = [2.0 * draw(st.integers(0, 3)) if placed else None for _ in range(count)]
+        frames = [frame(number, z, part=n + 1, stack=stack) for n, z in enumerate(heights)]
         images.append(
             stored(
                 file,
@@ -39,7 +39,7 @@ def archives(draw: st.DrawFn) -> list[StoredImage]:
                 patient=patient,
                 series=series,
                 study=f"study-{draw(SMALL)}",
-                sop=f"sop-{draw(st.integers(0, 9))}",
+                sop=sop,
                 digest=f"pixels-{count}-{picture}",
                 display=Display(slope=draw(st.sampled_from([1.0, 1.0, 2.0]))),
             )

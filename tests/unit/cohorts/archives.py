@@ -7,6 +7,7 @@ import shutil
 import zlib
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import closing, suppress
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -18,11 +19,15 @@ from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import UID, BasicTextSRStorage, CTImageStorage, ExplicitVRLittleEndian
 
+from client.cohorts.catalogue import Catalogue
 from client.cohorts.cohort import Cohort, open_cohort
 from client.cohorts.home import Home, create_home
 from client.cohorts.intake import Request, take_in
 from client.cohorts.rules import Rules
+from client.cohorts.store import PixelStore
 from client.dicom.outcomes import Outcome
+from common.audit import AuditLog
+from common.errors import CohortUnknown
 
 ROOT_UID = "1.2.826.0.1.3680043.2.1125.4711"
 SHAPE = (6, 8)
@@ -65,7 +70,7 @@ def slice_at(
 ) -> Dataset:
     """An axial slice at ``z`` mm."""
     number = round(z) + 1 if number is None else number
-    place = {
+    place: dict[str, Any] = {
         "ImagePositionPatient": [-10, -20, z],
         "ImageOrientationPatient": AXIAL,
         "PixelSpacing": list(SPACING_MM),
@@ -145,3 +150,53 @@ def outcomes(cohort: Cohort) -> Counter[str]:
         for why, files in cohort.of(outcome).items():
             found[f"{outcome}:{why}" if why else str(outcome)] += files
     return found
+
+
+def hospital() -> list[Dataset | bytes]:
+    """Three patients with volumes, and all that is found beside them."""
+    return [
+        *volume("Anna", "1", 4),
+        *volume("Berta", "1", 3),
+        *volume("Carla", "1", 2),
+        picture("Anna", "film", ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]),
+        report("Berta"),
+        picture(""),
+        b"a letter",
+        b"",
+        *volume("Anna", "1", 1),  # once more
+        *(copied(dataset, "sent on") for dataset in volume("Berta", "1", 3)),
+        picture("Carla", "9", 1),
+        picture("Carla", "9", 1, pixels=np.zeros((6, 8), dtype=np.uint16)),  # under the same name
+    ]
+
+
+EXPECTED = {
+    "case": 9,
+    "duplicate": 4,
+    "other:localiser": 1,
+    "other:report": 1,
+    "quarantined:patient-missing": 1,
+    "quarantined:not-dicom": 1,
+    "quarantined:file-empty": 1,
+    "quarantined:instance-conflict": 2,
+}
+
+
+def same(one: Cohort, other: Cohort) -> None:
+    """Both hold the same cases, of files that ended in the same ways."""
+    assert one.row.fingerprint == other.row.fingerprint
+    assert [(c.name, c.digest) for c in one.cases] == [(c.name, c.digest) for c in other.cases]
+    assert outcomes(one) == outcomes(other)
+    assert one.row.notes == other.row.notes
+
+
+def whole(home: Home, name: str) -> None:
+    """What is stored is what was written, and the log is the one that was written."""
+    with closing(Catalogue(home.database)) as catalogue, suppress(CohortUnknown):
+        cohort = catalogue.cohort(name)
+        blobs = catalogue.blobs(cohort.id)
+        store = PixelStore(home.cohort_folder(name), blobs)
+        assert all(store.intact(digest) for digest in blobs)
+        assert {image.digest for image in catalogue.images(cohort.id)} <= blobs.keys()
+    list(AuditLog(home.folder / "audit.jsonl").entries())
+    assert not list(home.folder.rglob("*.partial"))

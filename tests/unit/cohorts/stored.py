@@ -22,9 +22,11 @@ def plane(z: float, x: float = -10.0) -> Plane:
     return Plane((x, -20.0, z), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.5, 0.75))
 
 
-def frame(number: int, z: float | None = None, time: tuple[float, ...] = (), part: int = 1) -> Frame:
+def frame(
+    number: int, z: float | None = None, time: tuple[float, ...] = (), part: int = 1, stack: str = ""
+) -> Frame:
     place = None if z is None else plane(z)
-    return Frame(place, place.spacing_mm if place else None, "", time, (number, part))
+    return Frame(place, place.spacing_mm if place else None, stack, time, (number, part))
 
 
 def stored(

@@ -7,17 +7,16 @@ from itertools import permutations
 
 import pytest
 
-from client.cohorts.assembly import TAKEN, Assembly
+from client.cohorts.assembly import DUPLICATE, TAKEN, Assembly
 from client.cohorts.case import fingerprint
 from client.cohorts.catalogue import StoredImage
 from client.cohorts.labels import Labels
 from client.cohorts.rules import Rules
 from client.dicom.outcomes import Kind, Outcome, Reason
-from client.dicom.pixels import Display
+from client.dicom.pixels import Display, Window
 from client.dicom.place import Frame
 from tests.unit.cohorts.stored import assembled, frame, labelled, stored
 
-DUPLICATE = (Outcome.duplicate, "")
 SLICES, FRAMES = Rules("slices"), Rules("frames")
 
 
@@ -87,6 +86,21 @@ def test_a_part_of_a_series_that_was_sent_on_does_not_tear_it() -> None:
     assert {found.outcomes[file] for file in (10, 11, 12)} == {DUPLICATE}
 
 
+def test_series_that_share_a_blank_slice_both_keep_it() -> None:
+    images = [*volume(0, 5, series="b"), *volume(10, 3, series="a")]
+    blank = [replace(image, digest="blank") if image.file in (0, 10) else image for image in images]
+    found = assembled(blank, SLICES)
+    assert sorted(map(len, digests(found))) == [3, 5] and set(found.outcomes.values()) == {TAKEN}
+
+
+def test_the_same_values_on_another_scale_are_another_picture() -> None:
+    images = [stored(n, [frame(1)], series=str(n), digest="d", display=Display(n + 1.0)) for n in range(2)]
+    assert set(assembled(images).outcomes.values()) == {TAKEN}
+    windows = [Display(window=Window(40.0, width)) for width in (80.0, 400.0)]
+    images = [stored(n, [frame(1)], series=str(n), digest="d", display=d) for n, d in enumerate(windows)]
+    assert sorted(assembled(images).outcomes.values()) == [TAKEN, DUPLICATE]
+
+
 def test_what_looks_the_same_is_no_copy_elsewhere() -> None:
     """In the same series, of another patient, or at another place."""
     same = [
@@ -136,11 +150,12 @@ def test_a_volume_of_each_moment_or_a_film_of_each_place() -> None:
 
 
 def test_a_volume_is_no_film_and_a_film_no_volume() -> None:
-    film = stored(9, [frame(1, part=n) for n in (1, 2, 3)], series="film", modality="US")
+    film = stored(9, [frame(1, time=(33.0 * n,), part=n + 1) for n in range(3)], series="film")
+    alone = stored(10, series="alone")  # may stand for either
     unwanted = (Outcome.other, Kind.unwanted)
-    as_slices, as_frames = (assembled([*volume(0), film], rules) for rules in (SLICES, FRAMES))
-    assert as_frames.outcomes == {0: unwanted, 1: unwanted, 2: unwanted, 9: TAKEN}
-    assert as_slices.outcomes[0] == TAKEN
+    as_slices, as_frames = (assembled([*volume(0), film, alone], rules) for rules in (SLICES, FRAMES))
+    assert as_slices.outcomes == {0: TAKEN, 1: TAKEN, 2: TAKEN, 9: unwanted, 10: TAKEN}
+    assert as_frames.outcomes == {0: unwanted, 1: unwanted, 2: unwanted, 9: TAKEN, 10: TAKEN}
 
 
 def test_slices_of_another_rescale_keep_it() -> None:
@@ -220,7 +235,7 @@ def said(assembly: Assembly) -> list[tuple[str, str | None]]:
 )
 def test_labels_of_every_level(key: tuple[str, str]) -> None:
     labels = labelled({key: ("ill", "val"), ("patient", "P-B"): ("well", None)})  # type: ignore[dict-item]
-    found = assembled([stored(0), stored(1), stored(2, patient="P-B")], labels=labels)
+    found = assembled([stored(0), stored(1), stored(2, patient="P-B", series="2")], labels=labels)
     named = "ill" if key[0] != "sop" else None
     assert said(found) == [("val", named), ("val", "ill"), ("train", "well")]
     assert found.notes == ({"cases without label": 1} if named is None else {})

@@ -15,7 +15,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import MetaData, Table, create_engine, insert, inspect, select
+from sqlalchemy import MetaData, Table, UniqueConstraint, create_engine, insert, inspect, select
 
 from client.cohorts import database, migrations, tables
 from client.cohorts.case import Case, Content, Piece, fingerprint
@@ -75,9 +75,7 @@ def shape(table: Table) -> dict[str, Any]:
     """What a migration and the definition have to agree in."""
     return {
         "columns": {c.name: (str(c.type), c.nullable, c.primary_key) for c in table.columns},
-        "unique": {
-            tuple(c.columns.keys()) for c in table.constraints if type(c).__name__ == "UniqueConstraint"
-        },
+        "unique": {tuple(c.columns.keys()) for c in table.constraints if isinstance(c, UniqueConstraint)},
         "indices": {(i.name, tuple(i.columns.keys()), bool(i.unique)) for i in table.indexes},
         "keys": {(c.name, k.target_fullname, k.ondelete) for c in table.columns for k in c.foreign_keys},
     }
@@ -208,7 +206,6 @@ def test_a_full_disk(catalogue: Catalogue, cohort: CohortRow) -> None:
     [
         (sqlite3.SQLITE_READONLY, OutputUnwritable),
         (sqlite3.SQLITE_IOERR_WRITE, OutputUnwritable),
-        (sqlite3.SQLITE_IOERR | 18 << 8, OutputUnwritable),
         (sqlite3.SQLITE_CORRUPT, HomeInvalid),
         (sqlite3.SQLITE_BUSY_SNAPSHOT, HomeBusy),
     ],
