@@ -56,7 +56,7 @@ RTINTENT RTPLAN RTRAD RTRECORD RTSEGANN RTSTRUCT RWV SEG SM SMR SR SRF STAIN TEX
 AS CD CF CP CS DD DF DM DS EC FA FS LP MA MS OPR ST VF SC
 """
 MODALITIES = frozenset(_TERMS.split())
-"""Terms of Modality (0008,0060) in PS3.3 C.7.3.1.1.1; the last line those that are retired, and a common one."""
+"""Terms of Modality (0008,0060) in PS3.3 C.7.3.1.1.1; in the last line those that are retired, and SC."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -236,7 +236,7 @@ def test_other_rules_are_another_cohort(home: Home, tmp_path: Path, seen: list[s
         "modalities",
         "keep_derived was False, is True",
         "allow_burned_in",
-        "0.2, is 0.3",
+        "is 0.3",
     ]
     seen.clear()
     for rules, word in zip(others, words, strict=True):

@@ -282,6 +282,6 @@ def test_patients_are_drawn_for_testing_where_the_labels_do_not_say() -> None:
     share = {"P-0": 0.0, "P-1": 0.19, "P-2": 0.2, "P-3": 0.99}
     labels = labelled({("patient", "P-0"): ("1", "train")})
     assert [split for split, _ in said(assembled(images, share=share))] == ["test", "test", "train", "train"]
-    assert [split for split, _ in said(assembled(images, labels=labels, share=share))][0] == "train"
+    assert said(assembled(images, labels=labels, share=share))[0] == ("train", "1")
     assert {split for split, _ in said(assembled(images, Rules(test_share=0), share=share))} == {"train"}
     assert {split for split, _ in said(assembled(images, Rules(test_share=1), share=share))} == {"test"}

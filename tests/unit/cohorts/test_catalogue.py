@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -244,13 +245,17 @@ def test_another_process_that_writes_is_waited_for(
 
 
 def test_who_reads_before_writing_is_not_refused_for_it(tmp_path: Path, catalogue: Catalogue) -> None:
-    with closing(Catalogue(tmp_path / "site.db")) as other, catalogue.transaction() as connection:
-        assert connection.execute(select(tables.cohort)).all() == []
-        other.cohorts()
-        connection.execute(
-            insert(tables.cohort).values(name="c", settings=Rules().to_json(), created="", notes={})
-        )
-    assert [row.name for row in catalogue.cohorts()] == ["c"]
+    """The other one waits, instead of changing what was read."""
+    values = {"name": "c", "settings": Rules().to_json(), "created": "", "notes": {}}
+    with closing(Catalogue(tmp_path / "site.db")) as other:
+        meanwhile = threading.Thread(target=other.create, args=("d", Rules()))
+        with catalogue.transaction() as connection:
+            assert connection.execute(select(tables.cohort)).all() == []
+            meanwhile.start()
+            meanwhile.join(0.2)
+            connection.execute(insert(tables.cohort).values(values))
+        meanwhile.join()
+    assert [row.name for row in catalogue.cohorts()] == ["c", "d"]
 
 
 # What comes back

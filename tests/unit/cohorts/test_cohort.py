@@ -151,7 +151,7 @@ def test_too_much_quarantine_holds_a_cohort_back(
     if usable:
         cohort.require_usable(limit)
         return
-    with pytest.raises(CohortHeldBack, match="1 of the 4 files.*25%.*24%"):
+    with pytest.raises(CohortHeldBack, match=r"1 of the 4 files.*25%.*24%"):
         cohort.require_usable(limit)
 
 

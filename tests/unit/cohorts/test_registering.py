@@ -122,7 +122,7 @@ def test_other_variables_are_another_cohort(home: Home, table: Path) -> None:
     table.write_text(LONG + "Anna,2,NA2,1\n")
     with pytest.raises(CohortDiffers, match="variables was"):
         registered(home, table)
-    with pytest.raises(CohortDiffers, match="test_share was 0.2, is 0.5"):
+    with pytest.raises(CohortDiffers, match=r"test_share was 0\.2, is 0\.5"):
         table.write_text(LONG)
         registered(home, table, test_share=0.5)
 
