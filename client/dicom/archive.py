@@ -99,7 +99,9 @@ def _file(path: Path, status: os.stat_result, *, named: bool) -> Iterator[Found]
 
 
 def _looks_packed(path: Path) -> bool:
-    """Whether a file's first bytes are those of an archive, and not of DICOM (PS3.10 section 7.1)."""
+    """Whether a file's first bytes are those of an archive, and not of DICOM (PS3.10 section 7.1) or a mask."""
+    if path.name.lower().endswith(".nii.gz"):
+        return False
     try:
         with open_regular(path) as stream:
             head = stream.read(HEAD_BYTES)

@@ -130,7 +130,8 @@ def _numbered(frames: Sequence[Frame], order: Sequence[int]) -> tuple[Finding, .
     part = 1 if len({frames[index].number[0] for index in order}) == 1 else 0
     numbers = [frames[index].number[part] for index in order]
     gaps = [after - before for before, after in pairwise(numbers)]
-    usual = min(gaps, key=lambda gap: (-gaps.count(gap), gap))  # the commonest, the least of several
+    steps = [gap for gap in gaps if gap > 0] or [1]
+    usual = min(steps, key=lambda gap: (-steps.count(gap), gap))  # the commonest, the least of several
     missing = [
         Finding(Irregularity.missing_slices, (float(gap // usual - 1), float(at)))
         for at, gap in enumerate(gaps)

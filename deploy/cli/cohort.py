@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -27,7 +26,9 @@ ADD_EXAMPLE = "Example: consilium site cohort add chest --dicom /archive/cr --la
 
 def _checked(name: str) -> str:
     """A name that may be that of a folder."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
+    from client.cohorts.home import COHORT_NAME
+
+    if not COHORT_NAME.fullmatch(name):
         raise typer.BadParameter("letters, digits, dots, dashes and underscores; 64 at most")
     return name
 
