@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from client.dicom.display import black_and_white, is_sigmoid, stretched
+from client.dicom.decoding.display import black_and_white, is_sigmoid, stretched
 from client.dicom.pixels import Display, Window
 from common.errors import CaseTooWide, CohortUnsuitable
 from common.sequences import SequenceBatch, pad, to_steps

@@ -16,7 +16,7 @@ from client.cohorts.catalogue import StoredImage
 from client.cohorts.labels import Label, Labels
 from client.cohorts.rules import Rules
 from client.cohorts.store import Blob
-from client.dicom.arranging import Finding, Irregularity, Stack, arrange
+from client.dicom.geometry.arranging import Finding, Irregularity, Stack, arrange
 from client.dicom.outcomes import Kind, Outcome, Reason
 from client.dicom.pixels import Display
 from client.dicom.place import Frame, Plane

@@ -26,7 +26,7 @@ from client.cohorts.quality import (
     summary,
 )
 from client.cohorts.quality.drift import Shift
-from client.dicom.display import brightness
+from client.dicom.decoding.display import brightness
 from client.dicom.outcomes import Kind, Outcome, Reason
 from common.errors import CohortEmpty
 from common.files import write_atomically

@@ -19,8 +19,8 @@ from client.cohorts.catalogue import Catalogue, CohortRow, SeenFile
 from client.cohorts.home import Home
 from client.cohorts.intake import begin
 from client.cohorts.labels import Labels, read_labels
-from client.cohorts.record_layout import RecordRules
 from client.cohorts.records import RecordCase, RecordTable, read_records
+from client.cohorts.records.layout import RecordRules
 from client.cohorts.rules import Rules
 from client.cohorts.shelf import Shelf
 from client.cohorts.store import PixelWriter

@@ -18,7 +18,7 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Any, cast
 
-from client.dicom.capped import Capped
+from client.dicom.archive.capped import Capped
 from common.errors import DataError
 
 DELIMITERS = ",;\t"

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from io import BytesIO
 
 from client.dicom.archive import Found, read_bytes
-from client.dicom.burned_in import suspicion
+from client.dicom.dataset.header import text
+from client.dicom.dataset.kinds import kind_of
+from client.dicom.dataset.reading import read
 from client.dicom.decoding import decode, has_pixels
-from client.dicom.deidentify import deidentify, file_name
+from client.dicom.deidentification.burned_in import suspicion
+from client.dicom.deidentification.deidentify import deidentify, file_name
 from client.dicom.examination import MAX_FILE_BYTES
-from client.dicom.header import text
-from client.dicom.objects import kind_of
 from client.dicom.outcomes import Kind, Quarantined, Reason
 from client.dicom.pseudonyms import Pseudonyms
-from client.dicom.reading import read
 
 
 @dataclass(frozen=True, slots=True)

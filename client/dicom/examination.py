@@ -10,21 +10,21 @@ from dataclasses import dataclass, replace
 from pydicom import Dataset
 
 from client.dicom.archive import Found, companion, read_bytes
-from client.dicom.burned_in import suspicion
+from client.dicom.dataset.header import text
+from client.dicom.dataset.kinds import kind_of
+from client.dicom.dataset.reading import read
 from client.dicom.decoding import decode, has_pixels
-from client.dicom.frames import frames_of
-from client.dicom.header import text
+from client.dicom.deidentification.burned_in import suspicion
+from client.dicom.geometry.frames import frames_of
+from client.dicom.geometry.mosaics import mosaic_of
 from client.dicom.instance import Instance, modality_of, scanner_of
 from client.dicom.masks import Mask
-from client.dicom.mosaics import mosaic_of
-from client.dicom.nifti import nifti_mask
-from client.dicom.objects import kind_of
+from client.dicom.masks.nifti import nifti_mask
+from client.dicom.masks.segmentations import seg_mask
 from client.dicom.outcomes import Kind, Quarantined, Reason
 from client.dicom.pixels import Display, Pixels, digest_of
 from client.dicom.place import Frame
 from client.dicom.pseudonyms import Pseudonyms
-from client.dicom.reading import read
-from client.dicom.segmentations import seg_mask
 
 MAX_FILE_BYTES = 2**30
 """Largest file that is read whole."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from client.dicom.dataset.reading import MAX_OBJECT_BYTES, read, text, whole
 from client.dicom.decoding import decode, has_pixels
-from client.dicom.display import brightness
+from client.dicom.decoding.display import brightness
 from client.dicom.outcomes import Quarantined
-from client.dicom.reading import MAX_OBJECT_BYTES, read, text, whole
 from client.images.picture import Picture, check_size
 from common.errors import ImageUnreadable
 

@@ -139,7 +139,7 @@ def add(
     """Register a cohort, or take in what is new since the last time."""
     from client.cohorts.aside import left_out
     from client.cohorts.home import open_home
-    from client.cohorts.record_layout import RecordRules
+    from client.cohorts.records.layout import RecordRules
     from client.cohorts.registering import register_records
     from client.cohorts.rules import Rules
 

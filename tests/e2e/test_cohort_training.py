@@ -14,7 +14,7 @@ import pytest
 
 from client.cohorts.home import Home, create_home
 from client.cohorts.intake import Request, take_in
-from client.cohorts.record_layout import RecordRules
+from client.cohorts.records.layout import RecordRules
 from client.cohorts.registering import register_records
 from client.cohorts.rules import Rules
 from client.manifest import read_manifest

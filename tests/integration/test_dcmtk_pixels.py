@@ -26,11 +26,11 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from client.dicom.dataset.reading import read
 from client.dicom.decoding import decode
-from client.dicom.display import brightness
+from client.dicom.decoding.display import brightness
+from client.dicom.decoding.stored import Stored, significant, stored_values
 from client.dicom.outcomes import Quarantined
-from client.dicom.reading import read
-from client.dicom.stored import Stored, significant, stored_values
 
 TOOLS = ("dcmconv", "dcmdjpeg", "dcmdjpls", "dcmdrle", "dcm2pnm")
 LOSSY = {JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless}

@@ -23,10 +23,10 @@ from pydicom.datadict import keyword_for_tag
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import PYDICOM_IMPLEMENTATION_UID
 
-from client.dicom.deidentify import deidentify
-from client.dicom.descriptors import terms
+from client.dicom.deidentification.deidentify import deidentify
+from client.dicom.deidentification.descriptors import terms
+from client.dicom.deidentification.profile import ROWS, Action, action
 from client.dicom.outcomes import Quarantined
-from client.dicom.profile import ROWS, Action, action
 from client.dicom.pseudonyms import Pseudonyms
 from tests.unit.dicom.planted import everything, written
 

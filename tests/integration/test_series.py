@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 from pydicom import Dataset, dcmread
 
-from client.dicom.arranging import Stack, arrange
-from client.dicom.frames import frames_of
+from client.dicom.geometry.arranging import Stack, arrange
+from client.dicom.geometry.frames import frames_of
+from client.dicom.geometry.mosaics import mosaic_of
 from client.dicom.masks import matches, place, seg_mask
-from client.dicom.mosaics import mosaic_of
 from client.dicom.outcomes import Quarantined, Reason
 from client.dicom.place import Frame
 

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.dicom.arranging import Arrangement, arrange
+from client.dicom.geometry.arranging import Arrangement, arrange
 from client.dicom.place import Frame, Plane, Vector
 
 

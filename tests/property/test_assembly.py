@@ -29,7 +29,7 @@ def archives(draw: st.DrawFn) -> list[StoredImage]:
         patient, series, picture = f"P-{draw(SMALL)}", f"series-{draw(SMALL)}", draw(st.integers(0, 4))
         placed, count = draw(st.booleans()), draw(st.sampled_from([1, 1, 1, 2]))
         number, sop = draw(st.integers(0, 3)), f"sop-{draw(st.integers(0, 9))}"
-        stack = f"{number}-{sop}" if count > 1 and not placed else ""  # as client.dicom.frames calls it
+        stack = f"{number}-{sop}" if count > 1 and not placed else ""  # as frames_of calls it
         heights = [2.0 * draw(st.integers(0, 3)) if placed else None for _ in range(count)]
         frames = [frame(number, z, part=n + 1, stack=stack) for n, z in enumerate(heights)]
         images.append(

@@ -16,11 +16,11 @@ from pydicom.datadict import DicomDictionary
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, MRImageStorage, UID_dictionary  # type: ignore[attr-defined]
 
-from client.dicom.deidentify import deidentify
-from client.dicom.descriptors import clean, words
-from client.dicom.profile import Action, action
+from client.dicom.deidentification.deidentify import deidentify
+from client.dicom.deidentification.descriptors import clean, words
+from client.dicom.deidentification.profile import Action, action
+from client.dicom.deidentification.values import moved_date
 from client.dicom.pseudonyms import Pseudonyms
-from client.dicom.values import moved_date
 from tests.unit.dicom.planted import written
 
 PSEUDONYMS = Pseudonyms(b"p" * 32)

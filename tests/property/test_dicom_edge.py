@@ -25,11 +25,11 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.tag import Tag
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
+from client.dicom.dataset.kinds import kind_of
+from client.dicom.dataset.reading import read
 from client.dicom.decoding import decode, has_pixels
-from client.dicom.fragments import encoded_frames, end_of_items
-from client.dicom.objects import kind_of
+from client.dicom.decoding.fragments import encoded_frames, end_of_items
 from client.dicom.outcomes import Quarantined, Reason
-from client.dicom.reading import read
 
 MEMORY_BYTES = 2**31
 CRASHES_ALLOWED = 3
@@ -39,9 +39,9 @@ WORKER = """
 import json, random, resource, sys, time
 from pathlib import Path
 from client.dicom.decoding import decode
-from client.dicom.objects import kind_of
+from client.dicom.dataset.kinds import kind_of
 from client.dicom.outcomes import Quarantined
-from client.dicom.reading import read
+from client.dicom.dataset.reading import read
 
 def cut(data, case):
     return data[: 64 * (case + 1)]

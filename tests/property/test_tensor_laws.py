@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from client.dicom.display import brightness
+from client.dicom.decoding.display import brightness
 from client.dicom.pixels import Display, Window
 from client.tensors import Pictures, batch_steps, picture_steps, record_steps
 from common.sequences import standardise

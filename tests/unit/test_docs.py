@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from client.dicom.findings import Irregularity
+from client.dicom.geometry.findings import Irregularity
 from client.dicom.outcomes import Kind, Reason
 from common.errors import ConsiliumError
 from common.study import STRATEGY_NAMES, load_study

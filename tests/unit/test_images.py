@@ -196,7 +196,7 @@ def test_a_deflated_file_is_read_and_a_deflated_bomb_is_not(
     dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     path = saved(dataset, tmp_path / "a.dcm")
     np.testing.assert_allclose(read_image(path).pixels, RAMP / 255, atol=1e-6)
-    monkeypatch.setattr("client.dicom.reading.MAX_INFLATED_BYTES", 100)
+    monkeypatch.setattr("client.dicom.dataset.reading.MAX_INFLATED_BYTES", 100)
     with pytest.raises(ImageUnreadable, match="too-large"):
         read_image(path)
 

@@ -16,7 +16,7 @@ from client.cohorts.home import Home
 from client.cohorts.removal import remove_cohort
 from client.cohorts.rules import Rules
 from client.cohorts.store import PIXEL_FILE
-from client.dicom.display import brightness
+from client.dicom.decoding.display import brightness
 from common.errors import CaseCorrupt, CohortEmpty, CohortHeldBack, CohortUnknown, CohortUnsuitable
 from tests.unit.cohorts.archives import labels_of, laid, picture, slice_at, taken, values, volume
 

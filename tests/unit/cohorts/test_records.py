@@ -10,9 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from client.cohorts import measurements, record_rows
 from client.cohorts.labels import read_labels
-from client.cohorts.records import LeftOut, RecordCase, RecordRules, RecordTable, read_records
+from client.cohorts.records import (
+    LeftOut,
+    RecordCase,
+    RecordRules,
+    RecordTable,
+    measurements,
+    read_records,
+    rows,
+)
 from client.dicom.pseudonyms import Pseudonyms
 from common.errors import RecordsInvalid
 
@@ -243,7 +250,7 @@ def test_tables_that_cannot_be_held_are_refused(tmp_path: Path, monkeypatch: pyt
     with monkeypatch.context() as changed:
         changed.setattr(measurements, "MAX_CELLS", 8)
         assert "3 times and 3 variables" in refusal(tmp_path, text)
-    monkeypatch.setattr(record_rows, "MAX_VARIABLES", 2)
+    monkeypatch.setattr(rows, "MAX_VARIABLES", 2)
     assert "more than 2 variables" in refusal(tmp_path, text)
 
 
@@ -254,7 +261,7 @@ def test_the_number_of_rows_in_a_chunk_changes_nothing(
         f"{'Anna' if n % 3 else 'Berta'},{n % 4},v{n % 5},{n if n % 7 else 'x'}\n" for n in range(40)
     )
     whole = read(tmp_path, LONG + rows)
-    monkeypatch.setattr("client.cohorts.records.CHUNK_ROWS", 3)
+    monkeypatch.setattr("client.cohorts.records.table.CHUNK_ROWS", 3)
     parts = read(tmp_path, LONG + rows)
     assert replace(parts, cases=()).counts == whole.counts and parts.variables == whole.variables
     for one, other in zip(whole.cases, parts.cases, strict=True):

@@ -10,7 +10,7 @@ import pytest
 from client.cohorts.cohort import Cohort, open_cohort
 from client.cohorts.home import Home
 from client.cohorts.overview import overview
-from client.cohorts.record_layout import RecordRules
+from client.cohorts.records.layout import RecordRules
 from client.cohorts.registering import register_records
 from client.cohorts.rules import Rules
 from client.cohorts.store import PIXEL_FILE

@@ -20,9 +20,9 @@ from pydicom.uid import (
     JPEGBaseline8Bit,
 )
 
+from client.dicom.dataset.reading import read
 from client.dicom.decoding import decode
 from client.dicom.outcomes import Quarantined, Reason
-from client.dicom.reading import read
 
 Values = NDArray[Any]
 RAMP = np.arange(256, dtype=np.uint16).reshape(1, 16, 16)

@@ -12,7 +12,7 @@ from pydicom.datadict import DicomDictionary
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
 
-from client.dicom.profile import Action, action
+from client.dicom.deidentification.profile import Action, action
 from client.dicom.pseudonyms import Pseudonyms
 
 PSEUDONYMS = Pseudonyms(bytes(range(32)))

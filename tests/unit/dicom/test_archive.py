@@ -18,8 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from client.dicom import opening, packed
-from client.dicom.archive import Found, close_archives, companion, find, read_bytes
+from client.dicom.archive import Found, close_archives, companion, find, opening, packed, read_bytes
 from client.dicom.outcomes import Quarantined, Reason
 
 LIMIT = 2**20

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from client.dicom.arranging import Arrangement, Finding, Irregularity, Stack, arrange
+from client.dicom.geometry.arranging import Arrangement, Finding, Irregularity, Stack, arrange
 from client.dicom.place import Frame, Plane, Vector
 
 SPACING = (0.5, 0.25)

@@ -17,7 +17,7 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
-from client.dicom.burned_in import has_writing, suspicion
+from client.dicom.deidentification.burned_in import has_writing, suspicion
 
 LINE = "MUSTERMANN^ERIKA 12.03.1957"
 WRITTEN = {

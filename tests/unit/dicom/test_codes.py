@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydicom import Dataset
 
-from client.dicom.codes import is_coded, listed
+from client.dicom.deidentification.codes import is_coded, listed
 
 
 @pytest.mark.parametrize(

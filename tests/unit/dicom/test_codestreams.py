@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from pydicom.encaps import encapsulate, generate_frames
 
-from client.dicom.codestreams import without_texts
+from client.dicom.deidentification.codestreams import without_texts
 
 RAMP = Image.fromarray(np.add.outer(np.arange(64), np.arange(64)).astype(np.uint8))
 NAME = b"MUSTERMANN^ERIKA"

@@ -19,13 +19,12 @@ from pydicom.uid import (
     SegmentationStorage,
 )
 
-from client.dicom import layout
-from client.dicom.decoding import decode, has_pixels
-from client.dicom.display import brightness
+from client.dicom.dataset.reading import read
+from client.dicom.decoding import decode, has_pixels, layout
+from client.dicom.decoding.display import brightness
+from client.dicom.decoding.stored import DEFLATED_FRAMES, stored_values
 from client.dicom.outcomes import Quarantined, Reason
 from client.dicom.pixels import Window
-from client.dicom.reading import read
-from client.dicom.stored import DEFLATED_FRAMES, stored_values
 from tests.unit.dicom.making import (
     COLOURS,
     NOISE,

@@ -19,7 +19,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from client.dicom.deidentify import DEEPEST, deidentify, file_name
+from client.dicom.deidentification.deidentify import DEEPEST, deidentify, file_name
 from client.dicom.outcomes import Quarantined, Reason
 from tests.unit.dicom.planted import (
     BORN,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from client.dicom.descriptors import clean, clean_model, is_term, machine_words, terms, words
+from client.dicom.deidentification.descriptors import clean, clean_model, is_term, machine_words, terms, words
 
 COMMON_AND_NEEDED = {"brain", "colon", "gray", "head", "long", "short", "small", "white"}
 """Surnames, too, but radiology cannot do without; the patient's own names go all the same."""

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.dicom.display import DEFAULT_WINDOWS, black_and_white, brightness, is_sigmoid, stretched
+from client.dicom.decoding.display import DEFAULT_WINDOWS, black_and_white, brightness, is_sigmoid, stretched
 from client.dicom.pixels import Display, Window
 
 RAMP = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)

@@ -9,9 +9,9 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
-from client.dicom.frames import frames_of
-from client.dicom.moments import seconds_of
-from client.dicom.mosaics import Mosaic, mosaic_of
+from client.dicom.geometry.frames import frames_of
+from client.dicom.geometry.moments import seconds_of
+from client.dicom.geometry.mosaics import Mosaic, mosaic_of
 from client.dicom.place import Frame, Plane
 
 AXIAL = [1, 0, 0, 0, 1, 0]

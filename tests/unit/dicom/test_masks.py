@@ -15,11 +15,10 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
-from client.dicom import nifti
-from client.dicom.masks import Mask, MaskElsewhere, matches, nifti_mask, place, seg_mask
+from client.dicom.geometry.planes import moved
+from client.dicom.masks import Mask, MaskElsewhere, matches, nifti, nifti_mask, place, seg_mask
 from client.dicom.outcomes import Quarantined, Reason
 from client.dicom.place import Plane, Vector
-from client.dicom.planes import moved
 
 SHAPE = (6, 8)
 UIDS = [f"1.2.3.{number}" for number in range(1, 5)]

@@ -10,9 +10,9 @@ from pydicom import Dataset, Sequence
 from pydicom import uid as uids
 from pydicom.dataset import FileMetaDataset
 
-from client.dicom.objects import KIND_OF_CLASS, is_segmentation, kind_of
+from client.dicom.dataset.kinds import KIND_OF_CLASS, is_segmentation, kind_of
+from client.dicom.dataset.reading import read
 from client.dicom.outcomes import Kind, Quarantined
-from client.dicom.reading import read
 
 PICTURES = """
 ComputedRadiographyImageStorage DigitalXRayImageStorageForPresentation DigitalXRayImageStorageForProcessing

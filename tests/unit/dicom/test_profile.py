@@ -7,7 +7,7 @@ import importlib
 import pytest
 from pydicom.datadict import DicomDictionary, dictionary_VR, keyword_for_tag, tag_for_keyword
 
-from client.dicom.profile import BY_VR, EDITION, ROWS, Action, Row, action
+from client.dicom.deidentification.profile import BY_VR, EDITION, ROWS, Action, Row, action
 
 CATEGORIES = {
     "D_TAGS": "D",

@@ -26,9 +26,9 @@ from pydicom.uid import (
     JPEGBaseline8Bit,
 )
 
-from client.dicom import reading
+from client.dicom.dataset import reading
+from client.dicom.dataset.reading import holds, items, number, numbers, read, text, texts, whole
 from client.dicom.outcomes import Quarantined, Reason
-from client.dicom.reading import holds, items, number, numbers, read, text, texts, whole
 
 SECRET = "Mueller^Anna"
 NATIVE = [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian]

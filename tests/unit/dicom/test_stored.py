@@ -19,7 +19,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from client.dicom.stored import DEFLATED_FRAMES, ENCAPSULATED_NATIVE, stored_values
+from client.dicom.decoding.stored import DEFLATED_FRAMES, ENCAPSULATED_NATIVE, stored_values
 from tests.unit.dicom.making import COLOURS, NOISE, RAMP, an_object, encoded, frames_of, through_a_file
 
 Values = NDArray[Any]

@@ -7,7 +7,7 @@ import struct
 import pytest
 from pydicom.valuerep import IS, DSfloat
 
-from client.dicom.values import is_number, moved_date, moved_datetime, spells, time_of_day
+from client.dicom.deidentification.values import is_number, moved_date, moved_datetime, spells, time_of_day
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""One object's data set: read from bytes that may be anything, asked for values, told apart from others."""
