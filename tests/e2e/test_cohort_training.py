@@ -67,13 +67,14 @@ def test_simulating_cohorts_is_like_simulating_their_manifest(
     home: Home, manifest: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    done = run("simulate", ROOT / "examples/phantom.toml", home, out, {s: s for s in SITES}, "--rounds", "3")
+    # Cases stand in the order of their pseudonyms, which each home draws anew; so enough rounds for any order.
+    done = run("simulate", ROOT / "examples/phantom.toml", home, out, {s: s for s in SITES}, "--rounds", "10")
     rows = read_manifest(manifest)
     for site in SITES:
         splits = [row.split for row in rows.of_site(site)]
         about = done["sites"][site]
         assert (about["train_cases"], about["test_cases"]) == (splits.count("train"), splits.count("test"))
-    assert done["status"] == "completed" and done["final"]["pooled"]["loss"] < np.log(2)
+    assert done["status"] == "completed" and done["final"]["pooled"]["auroc"] > 0.7
 
 
 @pytest.mark.slow
