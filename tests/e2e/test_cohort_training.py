@@ -67,7 +67,7 @@ def test_simulating_cohorts_is_like_simulating_their_manifest(
     home: Home, manifest: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    # Cases stand in the order of their pseudonyms, which each home draws anew; so enough rounds for any order.
+    # Cases stand in the order of their pseudonyms, new in each home; enough rounds, then, for any order.
     done = run("simulate", ROOT / "examples/phantom.toml", home, out, {s: s for s in SITES}, "--rounds", "10")
     rows = read_manifest(manifest)
     for site in SITES:
