@@ -25,6 +25,7 @@ class Site:
         manifest: Path of its manifest; empty where its cases are a registered cohort.
         home: The site's home, for a cohort.
         cohort: Name of the cohort.
+        fingerprint: Which state of the cohort is meant; empty for whatever it is now.
         device: ``auto``, ``cpu`` or ``cuda:N``.
         share_scores: Send single test scores, for exact ranking metrics. Simulation only: a hospital
             sends histograms.
@@ -36,18 +37,21 @@ class Site:
     share_scores: bool = False
     home: str = ""
     cohort: str = ""
+    fingerprint: str = ""
 
     @property
     def source(self) -> Source:
         """Where its cases come from."""
         if self.cohort:
-            return CohortSource(Path(self.home), self.cohort)
+            return CohortSource(Path(self.home), self.cohort, self.fingerprint)
         return ManifestSource(Path(self.manifest), self.name)
 
     def node_config(self) -> dict[str, Scalar]:
         """The site as Flower's node config."""
         place: dict[str, Scalar] = (
-            {"home": self.home, "cohort": self.cohort} if self.cohort else {"manifest": self.manifest}
+            {"home": self.home, "cohort": self.cohort, "fingerprint": self.fingerprint}
+            if self.cohort
+            else {"manifest": self.manifest}
         )
         return {"site": self.name, **place, "device": self.device, "share-scores": self.share_scores}
 
@@ -71,4 +75,5 @@ def site_of(node_config: Mapping[str, Scalar]) -> Site:
         share_scores=str(node_config.get("share-scores", "false")).lower() == "true",
         home=str(node_config.get("home", "")),
         cohort=str(node_config.get("cohort", "")),
+        fingerprint=str(node_config.get("fingerprint", "")),
     )

@@ -90,17 +90,34 @@ class ManifestSource:
 
 @dataclass(frozen=True, slots=True)
 class CohortSource:
-    """A cohort of a site's home."""
+    """A cohort of a site's home.
+
+    Attributes:
+        home: The site's home.
+        name: Of the cohort.
+        fingerprint: Which state of it is meant; empty for whatever it is now.
+    """
 
     home: Path
     name: str
+    fingerprint: str = ""
 
     def stamp(self) -> tuple[str, ...]:
-        """Something that changes when the cohort does."""
+        """Something that changes when the cohort does.
+
+        Raises:
+            CohortUnsuitable: It is no longer the one that is meant.
+        """
         from client.cohorts.cohort import find_cohort
         from client.cohorts.home import open_home
 
-        return (str(self.home), self.name, find_cohort(open_home(self.home), self.name).fingerprint)
+        row = find_cohort(open_home(self.home), self.name)
+        if self.fingerprint and row.fingerprint != self.fingerprint:
+            raise CohortUnsuitable(
+                f"cohort {self.name!r} is not the one that the run began with",
+                hint="Let an intake end before a run begins, and start the run again.",
+            )
+        return (str(self.home), self.name, row.fingerprint, str(row.intakes), str(row.ready))
 
     def entries(self, study: Study) -> tuple[Entry, ...]:
         """The cohort's cases that have a label.
@@ -201,7 +218,7 @@ def _opened(stamp: tuple[str, ...]) -> Cohort:
     from client.cohorts.cohort import open_cohort
     from client.cohorts.home import open_home
 
-    home, cohort, _ = stamp
+    home, cohort, *_ = stamp
     return open_cohort(open_home(Path(home)), cohort)
 
 

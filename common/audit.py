@@ -14,7 +14,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -26,8 +26,6 @@ from common.files import unwritable, write_atomically
 
 Fact = str | int | float | bool | None
 GENESIS = "0" * 64
-TAIL_BYTES = 2**16
-"""Longest line; enough to find the last entry without reading the whole log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,17 +73,14 @@ class AuditLog:
         """The entry that now ends the log; it is on the disk when this returns.
 
         Raises:
-            AuditBroken: The log's end is not what was written.
+            AuditBroken: The log is not what was written; nothing is added to it.
             DiskFull, OutputUnwritable: It cannot be written.
         """
         with self._locked() as file:
             number, previous = self._end(file)
             entry = Entry(number + 1, self._now().isoformat(timespec="seconds"), event, facts, previous)
-            line = entry.to_line()
-            if len(line) > TAIL_BYTES:
-                raise ValueError(f"an entry of {len(line)} bytes; {TAIL_BYTES} are allowed")
             file.seek(0, os.SEEK_END)
-            file.write(line)
+            file.write(entry.to_line())
             file.flush()
             os.fsync(file.fileno())
             write_atomically(self._head, _canonical({"number": entry.number, "digest": entry.digest}))
@@ -97,17 +92,20 @@ class AuditLog:
         Raises:
             AuditBroken: Names the first entry that does not fit.
         """
-        number, previous, before = 0, GENESIS, None
+        lines: Iterable[bytes] = ()
         if self.path.exists():
             with self.path.open("rb") as file:
-                for line in file:
-                    entry = _parse(line, number + 1)
-                    if entry.number != number + 1 or entry.previous != previous:
-                        raise AuditBroken(
-                            f"{self.path}: entry {number + 1} does not follow from the one before"
-                        )
-                    number, previous, before = entry.number, entry.digest, entry.previous
-                    yield entry
+                lines = file.readlines()
+        yield from self._chain(lines)
+
+    def _chain(self, lines: Iterable[bytes]) -> Iterator[Entry]:
+        number, previous, before = 0, GENESIS, None
+        for line in lines:
+            entry = _parse(line, number + 1)
+            if entry.number != number + 1 or entry.previous != previous:
+                raise AuditBroken(f"{self.path}: entry {number + 1} does not follow from the one before")
+            number, previous, before = entry.number, entry.digest, entry.previous
+            yield entry
         self._check_head(number, previous, before)
 
     @contextmanager
@@ -122,15 +120,12 @@ class AuditLog:
 
     def _end(self, file: BinaryIO) -> tuple[int, str]:
         """Number and digest of the last entry; a line that a power cut left unfinished is taken away."""
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - 2 * TAIL_BYTES))
-        lines = file.read().splitlines(keepends=True)
+        file.seek(0)
+        lines = file.readlines()
         if lines and not lines[-1].endswith(b"\n"):
-            file.truncate(size - len(lines.pop()))
-        last = _parse(lines[-1], None) if lines else None
-        number, digest = (last.number, last.digest) if last else (0, GENESIS)
-        self._check_head(number, digest, last.previous if last else None)
-        return number, digest
+            file.truncate(sum(map(len, lines)) - len(lines.pop()))
+        entries = list(self._chain(lines))
+        return (entries[-1].number, entries[-1].digest) if entries else (0, GENESIS)
 
     def _check_head(self, number: int, digest: str, previous: str | None) -> None:
         """The head names the last entry, or the one before it where a power cut came between the two."""
@@ -149,8 +144,8 @@ class AuditLog:
             raise AuditBroken(f"{self._head} cannot be read") from None
 
 
-def _parse(line: bytes, expected: int | None) -> Entry:
-    where = "the last entry" if expected is None else f"entry {expected}"
+def _parse(line: bytes, expected: int) -> Entry:
+    where = f"entry {expected}"
     try:
         document: dict[str, Any] = json.loads(line)
         digest = document.pop("digest")

@@ -201,9 +201,7 @@ class NothingFound(DataError):  # noqa: D101
 class LabelsInvalid(DataError):  # noqa: D101
     code = "labels-invalid"
     public = "The table of labels cannot be used."
-    hint = (
-        "A CSV in UTF-8 with label and one of patient_id, study_uid, series_uid, sop_uid; see docs/dicom.md."
-    )
+    hint = "A CSV in UTF-8: label and one of patient_id, study_uid, series_uid, sop_uid; see docs/cohorts.md."
 
 
 class RecordsInvalid(DataError):  # noqa: D101
@@ -215,7 +213,7 @@ class RecordsInvalid(DataError):  # noqa: D101
 class MasksInvalid(DataError):  # noqa: D101
     code = "masks-invalid"
     public = "The masks cannot be used."
-    hint = "DICOM SEG or NIfTI files (.nii, .nii.gz) in the same space as the pictures; see docs/dicom.md."
+    hint = "DICOM SEG or NIfTI files (.nii, .nii.gz) in the same space as the pictures; see docs/geometry.md."
 
 
 class CohortUnknown(DataError):  # noqa: D101

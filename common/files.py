@@ -9,8 +9,13 @@ from pathlib import Path
 from common.errors import DiskFull, OutputUnwritable
 
 
-def write_atomically(path: Path, content: bytes | str) -> None:
+def write_atomically(path: Path, content: bytes | str, mode: int = 0o666) -> None:
     """Put ``content`` at ``path`` in one step: a reader sees the old file or the new one, never a part.
+
+    Args:
+        path: Where.
+        content: What.
+        mode: Permissions of the new file, less the process's umask.
 
     Raises:
         DiskFull: No space is left.
@@ -20,7 +25,7 @@ def write_atomically(path: Path, content: bytes | str) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         try:
-            with partial.open("wb") as file:
+            with open(partial, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())

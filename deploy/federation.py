@@ -20,7 +20,14 @@ from client.cases import SiteCases, decode, site_cases
 from client.manifest import Condition, Manifest, Row, read_manifest, write_manifest
 from client.site import Site
 from client.sources import CohortSource, manifest_entries
-from common.errors import ManifestInvalid, ManifestMissing, SitesOverruled, TooFewCases
+from common.errors import (
+    CohortUnsuitable,
+    ManifestInvalid,
+    ManifestMissing,
+    PatientInTwoSplits,
+    SitesOverruled,
+    TooFewCases,
+)
 from common.seeds import derive_seed
 from common.study import Study
 
@@ -67,9 +74,10 @@ class FederationData:
 
     def _site(self, name: str, manifest: Path, device: str) -> Site:
         cohort = self.cohorts.get(name)
-        if cohort is not None:
-            return Site(name, device=device, share_scores=True, home=str(cohort.home), cohort=cohort.name)
-        return Site(name, str(manifest), device, share_scores=True)
+        if cohort is None:
+            return Site(name, str(manifest), device, share_scores=True)
+        place = {"home": str(cohort.home), "cohort": cohort.name, "fingerprint": cohort.fingerprint}
+        return Site(name, device=device, share_scores=True, **place)
 
 
 def bind(study: Study, cohorts: Mapping[str, CohortSource]) -> FederationData:
@@ -80,11 +88,26 @@ def bind(study: Study, cohorts: Mapping[str, CohortSource]) -> FederationData:
         cohorts: Cohort of each site.
 
     Raises:
-        DataError: A cohort cannot serve the study; the message names the site or cohort.
+        DataError: A cohort cannot serve the study, serves two sites, or a patient is in two splits.
         HomeMissing: A site's home is not there.
     """
-    cases = {site: site_cases(cohorts[site].entries(study), site, study) for site in sorted(cohorts)}
-    return FederationData(cases, Manifest.of(Path("/"), []), cohorts)
+    bound = {site: replace(cohorts[site], fingerprint=cohorts[site].stamp()[2]) for site in sorted(cohorts)}
+    places = [(source.home, source.name) for source in bound.values()]
+    if len(set(places)) < len(places):
+        raise CohortUnsuitable("one cohort is given to two sites, and its cases would count twice")
+    cases = {site: site_cases(source.entries(study), site, study) for site, source in bound.items()}
+    _check_splits(bound, cases)
+    return FederationData(cases, Manifest.of(Path("/"), []), bound)
+
+
+def _check_splits(cohorts: Mapping[str, CohortSource], cases: Mapping[str, SiteCases]) -> None:
+    """A patient is in one split, in all cohorts of one home; under another home's key nobody can say."""
+    trained = {(cohorts[s].home, e.patient) for s, of_site in cases.items() for e in of_site.train}
+    tested = {(cohorts[s].home, e.patient) for s, of_site in cases.items() for e in of_site.test}
+    if trained & tested:
+        raise PatientInTwoSplits(
+            f"{len(trained & tested)} patients are trained on in one cohort and tested on in another"
+        )
 
 
 def resolve(

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,7 @@ def launch(request: Request, step: Step = lambda _: None) -> dict[str, Any]:
         ConsiliumError: The study, the data or this machine cannot serve; or the run failed, and
             run.json in the output folder says why.
     """
+    request = replace(request, out=request.out.absolute())  # "." has no name to set aside
     overrides = {} if request.rounds is None else {"federation.rounds": (request.rounds, "--rounds")}
     study = load_study(request.study, overrides)
     choose_device(request.device)
@@ -163,12 +164,13 @@ def _report(out: Path) -> None:
 def _check_quorum(study: Study, sites: int) -> None:
     needed = study.federation.min_sites
     if sites < needed:
-        hint = f"Lower min_sites from {needed}, add sites, or deal the patients of one site with --sites N."
+        hint = f"Lower min_sites from {needed}, or add sites; --sites N deals out a manifest's one site."
         raise QuorumNotReached(f"the data have {sites} sites, the study asks for {needed} a round", hint=hint)
 
 
 def _check_out(request: Request) -> None:
     out = request.out
+    _restore(out)
     if not out.exists():
         return
     if not out.is_dir():
@@ -186,10 +188,25 @@ def _check_out(request: Request) -> None:
         raise OutputExists(f"{out} also holds {', '.join(strange[:5])}", hint="Choose another --out.")
 
 
+def _restore(out: Path) -> None:
+    """Put back an earlier run that a killed one had set aside and not yet replaced."""
+    earlier = _aside(out)
+    if earlier.is_dir() and (not out.exists() or (out.is_dir() and not any(out.iterdir()))):
+        try:
+            earlier.replace(out)
+        except OSError as error:
+            raise unwritable(out, error) from None
+
+
+def _aside(out: Path) -> Path:
+    """Where an earlier run waits while another one is made in its place."""
+    return out.with_name(f".{out.name}.earlier")
+
+
 @contextmanager
 def _in_place_of_earlier(out: Path) -> Iterator[None]:
     """An empty output folder for the block; an earlier run comes back if the block leaves nothing there."""
-    earlier = out.with_name(f".{out.name}.earlier")
+    earlier = _aside(out)
     try:
         shutil.rmtree(earlier, ignore_errors=True)
         if out.exists():

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from client.cohorts.catalogue import Catalogue
 from client.cohorts.home import Home
-from client.dicom.archive import find
+from client.cohorts.intake import found_below
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +22,16 @@ class LeftOut:
 
 
 def left_out(home: Home, cohort: str, roots: Sequence[Path]) -> list[LeftOut]:
-    """The files below ``roots`` that a cohort left out, in the order in which they are found."""
+    """The files below ``roots`` that a cohort left out, in the order in which they are found.
+
+    Raises:
+        NothingFound: A root is not there.
+        CohortUnknown: There is none of that name.
+    """
     with closing(Catalogue(home.database)) as catalogue:
         aside = catalogue.set_aside(catalogue.cohort(cohort).id)
     names = home.pseudonyms
-    found = ((item.name, aside.get(names.mark(item.locator))) for item in find(roots))
+    found = (
+        (item.name, aside.get(names.mark(item.locator))) for item in (found_below(roots) if roots else ())
+    )
     return [LeftOut(name, *what) for name, what in found if what is not None]

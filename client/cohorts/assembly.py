@@ -112,8 +112,8 @@ def _distinct(images: Sequence[StoredImage], outcomes: dict[int, Fate]) -> list[
         by_sop[image.instance.sop].append(image)
     single: list[StoredImage] = []
     for same in by_sop.values():
-        if len({image.digest for image in same}) > 1:
-            # Which of them is the right one nobody can say.
+        if len({(image.digest, image.instance.patient) for image in same}) > 1:
+            # Which of them is the right one, or whose it is, nobody can say.
             outcomes.update((image.file, (Outcome.quarantined, Reason.conflict)) for image in same)
             continue
         first, *others = same

@@ -143,6 +143,14 @@ class Catalogue:
             connection.execute(insert(tables.cohort).values(values))
         return self.cohort(name)
 
+    def change_rules(self, name: str, rules: Rules) -> CohortRow:
+        """The cohort with other rules."""
+        with self._database.writing() as connection:
+            connection.execute(
+                update(tables.cohort).where(tables.cohort.c.name == name).values(settings=rules.to_json())
+            )
+        return self.cohort(name)
+
     def remove(self, cohort: int) -> None:
         """Forget a cohort and everything of it."""
         with self.transaction() as connection:

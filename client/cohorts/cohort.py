@@ -74,16 +74,20 @@ class Cohort:
         """
         name = self.row.name
         if not self.row.ready:
-            hint = "Run the same `consilium site cohort add` again: it goes on where it stopped."
-            raise CohortUnsuitable(f"the intake of cohort {name!r} was interrupted", hint=hint)
+            hint = "Wait for it, or run the same `cohort add` again: it goes on where it stopped."
+            raise CohortUnsuitable(f"the intake of cohort {name!r} runs still or was interrupted", hint=hint)
         if self.quarantine_share > quarantine_limit:
             held = self.of(Outcome.quarantined).total()
             raise CohortHeldBack(
                 f"{held} of the {self.seen} files of cohort {name!r} are in quarantine "
                 f"({self.quarantine_share:.0%}); the policy allows {quarantine_limit:.0%}"
             )
+        if not self.cases:
+            hint = "Look at the kinds and reasons above: another --sequence or --modality may be meant."
+            raise CohortEmpty(f"nothing of cohort {name!r} became a case", hint=hint)
         if not any(case.label for case in self.cases):
-            raise CohortEmpty(f"cohort {name!r} has {len(self.cases)} cases, none with a label")
+            hint = "Run the same `consilium site cohort add` again, with --labels."
+            raise CohortEmpty(f"no case of {len(self.cases)} in cohort {name!r} has a label", hint=hint)
 
     def verify(self, cases: Iterable[Case]) -> None:
         """Read the cases' arrays and compare them with their digests.

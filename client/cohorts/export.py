@@ -49,19 +49,22 @@ def export(
     new = [item for item in found if not item.repeat]
     written, copies, left_out, names = 0, len(found) - len(new), Counter[str](), []
     tally = Tally(found=len(found), done=copies)
+    home.audit("dicom.deidentifying", seen=len(found), allow_burned_in=allow_burned_in)
     work = partial(clean, key=home.key, allow_burned_in=allow_burned_in)
-    with pool_of(home, work, len(new)).running() as pool:
-        for item, result in pool.map(new):
-            why = _write(out / result.name, result.data) if isinstance(result, Cleaned) else result.reason
-            if isinstance(why, Reason):
-                left_out[why.value] += 1
-                names.append((item.name, why.value))
-                tally.quarantined += 1
-            else:
-                written, copies = written + (why == "written"), copies + (why == "copy")
-            tally.done += 1
-            progress(tally)
-    home.audit("dicom.deidentified", seen=len(found), written=written, allow_burned_in=allow_burned_in)
+    try:
+        with pool_of(home, work, len(new)).running() as pool:
+            for item, result in pool.map(new):
+                why = _write(out / result.name, result.data) if isinstance(result, Cleaned) else result.reason
+                if isinstance(why, Reason):
+                    left_out[why.value] += 1
+                    names.append((item.name, why.value))
+                    tally.quarantined += 1
+                else:
+                    written, copies = written + (why == "written"), copies + (why == "copy")
+                tally.done += 1
+                progress(tally)
+    finally:
+        home.audit("dicom.deidentified", seen=len(found), done=tally.done, written=written)
     return Exported(len(found), written, copies, left_out, tuple(names))
 
 

@@ -158,8 +158,7 @@ def create_home(given: Path | None, name: str) -> Home:
             (folder / inner).mkdir(mode=0o700)
     except OSError as error:
         raise unwritable(folder, error) from None
-    write_atomically(folder / KEY_FILE, secrets.token_bytes(KEY_BYTES).hex() + "\n")
-    (folder / KEY_FILE).chmod(0o400)
+    write_atomically(folder / KEY_FILE, secrets.token_bytes(KEY_BYTES).hex() + "\n", 0o400)
     write_atomically(folder / POLICY_FILE, POLICY_TEMPLATE)
     # Last, because a folder with a site.toml is a site.
     write_atomically(folder / SITE_FILE, SITE_TEMPLATE.format(name=name))

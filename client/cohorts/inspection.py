@@ -63,8 +63,7 @@ def write_report(home: Home, name: str, out: Path, against: str | None = None) -
         DiskFull, OutputUnwritable: The page cannot be written. Others as :func:`inspect`.
     """
     quality = inspect(home, name, against)
-    write_atomically(out, render(quality, name))
-    out.chmod(0o600)
+    write_atomically(out, render(quality, name), 0o600)
     return quality
 
 
@@ -93,6 +92,7 @@ def _portraits(home: Home, cohort: Cohort) -> list[Portrait]:
         raise CohortEmpty(f"cohort {cohort.row.name!r} has no case")
     with closing(Catalogue(home.database)) as catalogue:
         kept = catalogue.portraits(cohort.row.id)
+        cohort.verify(case for case in cohort.cases if case.digest not in kept)
         found = {
             case.digest: CasePicture.of_json(kept[case.digest])
             if case.digest in kept

@@ -11,7 +11,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -88,16 +88,16 @@ def take_in(home: Home, request: Request, progress: Progress = lambda _: None) -
     found = found_below((*request.dicom, *request.masks))
     with home.changing(request.name), closing(Catalogue(home.database)) as catalogue:
         cohort = begin(catalogue, request.name, request.rules)
-        if labels is not None:
-            catalogue.put_labels(cohort.id, labels.to_rows())
-        intake = catalogue.begin_intake(cohort.id)
         home.audit(
             "cohort.intake-begun",
             cohort=cohort.name,
-            intake=intake,
             files=len(found),
+            labels=request.labels is not None,
             allow_burned_in=request.rules.allow_burned_in,
         )
+        if labels is not None:
+            catalogue.put_labels(cohort.id, labels.to_rows())
+        intake = catalogue.begin_intake(cohort.id)
         writer = PixelWriter(home.cohort_folder(cohort.name), cohort.stored_bytes)
         with closing(Shelf(catalogue, cohort, intake, writer)) as shelf:
             _examine_all(home, request, catalogue, cohort, shelf, found, progress)
@@ -119,6 +119,8 @@ def begin(catalogue: Catalogue, name: str, rules: Rules) -> CohortRow:
         cohort = catalogue.cohort(name)
     except CohortUnknown:
         return catalogue.create(name, rules)
+    if cohort.rules == replace(rules, allow_burned_in=False):  # a person has looked since
+        return catalogue.change_rules(cohort.name, rules)
     if cohort.rules != rules:
         before, now = cohort.rules.to_json(), rules.to_json()
         changes = [f"{key} was {before[key]}, is {now[key]}" for key in now if before[key] != now[key]]
@@ -160,12 +162,15 @@ def _examine_all(
     found: Sequence[Found],
     progress: Progress,
 ) -> None:
-    names, orders, known = home.pseudonyms, _orders(home, request), catalogue.stamps(cohort.id, AGAIN)
+    again = AGAIN | {Reason.burned_in} if request.rules.allow_burned_in else AGAIN
+    names, orders, known = home.pseudonyms, _orders(home, request), catalogue.stamps(cohort.id, again)
     marked = {item: (names.mark(item.locator), _stamp(item, orders)) for item in found}
+    once = {mark: item for item, (mark, _) in reversed(marked.items())}  # two links may lead to one folder
     marks = {
         item: (mark, stamp)
         for item, (mark, stamp) in marked.items()
-        if known.get(mark) not in (stamp, stamp + AS_MASK)  # a mask stays one when --masks is left away
+        if once[mark] is item
+        and known.get(mark) not in (stamp, stamp + AS_MASK)  # a mask stays one when --masks is left away
     }
     tally = Tally(found=len(found), known=len(found) - len(marks), done=len(found) - len(marks))
     progress(tally)

@@ -19,6 +19,7 @@ class Overview:
     Attributes:
         cohort: Its name.
         sequence: What a case is.
+        variables: Of a table of measurements.
         fingerprint: The same for the same cases.
         files: Files seen, and of them by outcome; the four add up to ``seen``.
         pixels: Files with pixels, and of them those that were decoded.
@@ -33,6 +34,7 @@ class Overview:
 
     cohort: str
     sequence: str
+    variables: tuple[str, ...]
     fingerprint: str
     files: Mapping[str, int]
     pixels: Mapping[str, int]
@@ -66,6 +68,7 @@ def overview(cohort: Cohort, quarantine_limit: float) -> Overview:
     return Overview(
         cohort=cohort.row.name,
         sequence=cohort.row.rules.sequence,
+        variables=cohort.row.rules.variables,
         fingerprint=cohort.row.fingerprint,
         files={"seen": cohort.seen, **{str(outcome): files for outcome, files in by_outcome.items()}},
         pixels={

@@ -42,9 +42,10 @@ def register_records(
     names = home.pseudonyms
     known = read_labels(labels, names) if labels else None
     records = read_records(table, names, reading, known)
-    rules = replace(rules, sequence="steps", variables=records.variables)
+    rules = replace(rules, sequence="steps", variables=records.variables, where=reading.where)
     with home.changing(name), closing(Catalogue(home.database)) as catalogue:
         cohort = begin(catalogue, name, rules)
+        home.audit("cohort.records-begun", cohort=name, cases=len(records.cases))
         intake = catalogue.begin_intake(cohort.id)
         writer = PixelWriter(home.cohort_folder(name), cohort.stored_bytes)
         with closing(Shelf(catalogue, cohort, intake, writer)) as shelf:

@@ -21,6 +21,7 @@ def remove_cohort(home: Home, name: str) -> int:
     with home.changing(name), closing(Catalogue(home.database)) as catalogue:
         cohort = catalogue.cohort(name)
         cases = len(catalogue.cases(cohort.id))
+        home.audit("cohort.removed", cohort=name, cases=cases, fingerprint=cohort.fingerprint)
         folder = home.cohort_folder(name)
         try:
             if folder.exists():
@@ -28,5 +29,4 @@ def remove_cohort(home: Home, name: str) -> int:
         except OSError as error:
             raise unwritable(folder, error) from None
         catalogue.remove(cohort.id)
-        home.audit("cohort.removed", cohort=name, cases=cases, fingerprint=cohort.fingerprint)
     return cases

@@ -22,6 +22,7 @@ class Rules:
         allow_burned_in: A person has looked: the pictures show no names.
         test_share: Share of the patients that are for testing, where the labels' table does not say.
         variables: Of a record table, in the order of its columns.
+        where: Columns of a record table and the values that its rows must have.
     """
 
     sequence: Sequence = "rows"
@@ -30,6 +31,7 @@ class Rules:
     allow_burned_in: bool = False
     test_share: float = 0.2
     variables: tuple[str, ...] = ()
+    where: tuple[tuple[str, str], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As it is stored."""

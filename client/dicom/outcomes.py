@@ -96,7 +96,7 @@ class Reason(_Told):
     conflict = "instance-conflict", "Two files say they are the same instance and hold different pictures."
     burned_in = (
         "burned-in-text",
-        "The picture may show a name; look at it, and allow it with --allow-burned-in.",
+        "The picture may show a name; look at all of them, then run it again with --allow-burned-in.",
     )
     unplaced = "place-missing", "A slice without position and number cannot be put in order."
     incomplete = (

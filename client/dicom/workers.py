@@ -183,12 +183,12 @@ def _serve(connection: Connection, desk: Desk, work: Callable[[Any], Any], memor
         # Its parent ends a worker that takes longer. Should that be gone, nobody else would.
         signal.setitimer(signal.ITIMER_REAL, allowed_s + ORPHANED_S)
         result = _guarded(work, item)
+        signal.setitimer(signal.ITIMER_REAL, 0)  # a busy parent is waited for; one that is gone ends this
         try:
             desk.send(connection, result)
         except MemoryError:  # there is room for the result but not for a copy of it
             del result
             desk.send(connection, Quarantined(Reason.memory))
-        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def _guarded(work: Callable[[Any], Any], item: Any) -> Any:

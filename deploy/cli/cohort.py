@@ -145,6 +145,11 @@ def add(
 
     if (records is None) == (not dicom):
         raise typer.BadParameter("give --dicom or --records", param_hint="--dicom")
+    of_records, of_pictures = (column, variable, ignore, missing, where), (masks, modality)
+    if any(of_records) and records is None:
+        raise typer.BadParameter("--column, --variable, --ignore, --missing and --where are for --records")
+    if records is not None and (any(of_pictures) or keep_derived or allow_burned_in):
+        raise typer.BadParameter("--masks, --modality and what concerns pictures are for --dicom")
     site = open_home(home)
     rules = Rules(
         sequence="steps" if records else sequence.value,
@@ -153,7 +158,10 @@ def add(
         allow_burned_in=allow_burned_in,
         test_share=test_share,
     )
-    with interruptible(KEPT), intake_progress(quiet=as_json) as progress:
+    with (
+        interruptible(KEPT if dicom else "nothing of the table was kept"),
+        intake_progress(quiet=as_json) as progress,
+    ):
         if records is not None:
             reading = RecordRules(
                 columns=dict(options.pairs(column, "--column", "WORD=NAME")),
@@ -247,16 +255,23 @@ def report(
     as_json: options.Json = False,
 ) -> None:
     """Write the quality report; it holds thumbnails and stays in the hospital."""
+    from client.cohorts.cohort import open_cohort
     from client.cohorts.home import open_home
     from client.cohorts.inspection import write_report
+    from client.cohorts.overview import overview
 
-    verdict = write_report(open_home(home), name, out, against).verdict
+    site = open_home(home)
+    verdict = write_report(site, name, out, against).verdict
+    trouble = overview(open_cohort(site, name), site.policy.quarantine_limit).trouble
     if as_json:
         remarks = [
             {"gravity": each.gravity, "text": each.text, "todo": each.todo} for each in verdict.remarks
         ]
-        print_json({"report": str(out), "verdict": verdict.text, "remarks": remarks})
+        usable = {"usable": trouble is None, "trouble": trouble and trouble.code}
+        print_json({"report": str(out), "verdict": verdict.text, **usable, "remarks": remarks})
         return
+    if trouble is not None:
+        typer.echo(f"It cannot be used: {trouble.private}")
     typer.echo(verdict.text)
     for each in verdict.remarks:
         typer.echo(f"  {each.gravity}: {each.text} {each.todo}")
@@ -274,8 +289,10 @@ def remove(
     from client.cohorts.removal import remove_cohort
 
     site = open_home(home)
-    if not yes and not as_json:
-        typer.confirm(f"Remove cohort {name!r} and its pixels?", abort=True)
+    if not yes and as_json:
+        raise typer.BadParameter("say --yes: with --json nobody is asked", param_hint="--yes")
+    if not yes and not typer.confirm(f"Remove cohort {name!r} and its pixels?"):
+        raise typer.Exit
     cases = remove_cohort(site, name)
     if as_json:
         print_json({"removed": name, "cases": cases})

@@ -34,7 +34,10 @@ def deidentify(
     from deploy.cli.tables import show_left_out
 
     site = open_home(home)
-    with interruptible(), intake_progress(quiet=as_json) as progress:
+    with (
+        interruptible("the folder is not complete: delete it, and run it again"),
+        intake_progress(quiet=as_json) as progress,
+    ):
         done = export(site, dicom, out, allow_burned_in=allow_burned_in, progress=progress)
     if as_json:
         print_json(
@@ -43,7 +46,7 @@ def deidentify(
                 "seen": done.seen,
                 "written": done.written,
                 "copies": done.copies,
-                "left_out": [{"file": name, "why": why} for name, why in done.names],
+                "left_out": [{"name": name, "why": why} for name, why in done.names],
             }
         )
         return

@@ -24,7 +24,7 @@ Cohorts = Annotated[
     typer.Option(
         "--cohort",
         metavar="SITE=NAME",
-        help="A registered cohort as the cases of a site; repeat it for each site.",
+        help="A registered cohort as the cases of a site; repeat it. SITE=HOME/NAME for another home.",
         show_default=False,
     ),
 ]

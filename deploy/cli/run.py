@@ -48,7 +48,7 @@ def simulate(
         study=study,
         out=out,
         data=data,
-        cohorts=_cohorts(cohort, home, data, sites),
+        cohorts=_cohorts(cohort, home, alone=data is None and sites is None and not where),
         where=options.pairs(where, "--where"),
         sites=sites,
         rounds=rounds,
@@ -85,7 +85,7 @@ def local(
         study=study,
         out=out,
         data=data,
-        cohorts=_cohorts(cohort, home, data, sites),
+        cohorts=_cohorts(cohort, home, alone=data is None and sites is None and not where),
         where=options.pairs(where, "--where"),
         sites=sites,
         rounds=rounds,
@@ -114,19 +114,24 @@ def _launch(as_json: bool, **asked: Any) -> None:
 
 
 def _cohorts(
-    texts: list[str] | None, home: Path | None, data: Path | None, sites: int | None
+    texts: list[str] | None, home: Path | None, *, alone: bool
 ) -> tuple[tuple[str, CohortSource], ...]:
+    """SITE=NAME of the home given, or SITE=HOME/NAME where hospitals have homes of their own."""
     if not texts:
         return ()
-    if data is not None or sites is not None:
-        raise typer.BadParameter("cohorts take the place of --data and --sites", param_hint="--cohort")
+    if not alone:
+        raise typer.BadParameter("takes the place of --data, --where and --sites", param_hint="--cohort")
     from client.cohorts.home import home_folder
     from client.sources import CohortSource
 
     bound = options.pairs(texts, "--cohort", "SITE=NAME")
     if len({site for site, _ in bound}) < len(bound):
         raise typer.BadParameter("a site is named twice", param_hint="--cohort")
-    return tuple((site, CohortSource(home_folder(home), name)) for site, name in bound)
+    places = [(site, Path(text)) for site, text in bound]
+    return tuple(
+        (site, CohortSource(home_folder(home if str(path.parent) == "." else path.parent), path.name))
+        for site, path in places
+    )
 
 
 def _essence(run: dict[str, Any]) -> dict[str, Any]:

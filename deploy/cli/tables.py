@@ -30,6 +30,8 @@ def show_cohort(found: Overview, aside: Sequence[LeftOut] = (), moved: Moved | N
     """One cohort: its files, its cases, what was left out and why."""
     console = _console()
     console.print(Text(f"cohort {found.cohort}: cases are {found.sequence}"))
+    if found.variables:
+        console.print(Text(f"  {len(found.variables):>6}  variables: {', '.join(found.variables)}"))
     _files(console, found)
     _cases(console, found)
     for count, what in _remarks(found):
@@ -50,7 +52,7 @@ def show_cohorts(found: Sequence[Overview]) -> None:
     if not found:
         console.print("no cohort yet; make one with `consilium site cohort add`")
         return
-    table = _table("cohort", "cases are", "cases", "patients", "quarantine", "")
+    table = _table("cohort", "cases are", "cases", "patients", "quarantine", "state")
     for each in found:
         cases = sum(sum(counts.values()) for counts in each.cases.values())
         share = f"{each.files['quarantined']} of {each.files['seen']}"

@@ -151,7 +151,8 @@ def test_a_cohort_from_begin_to_end(site: Site, archive: Path, labels: Path) -> 
     assert told["report"] == str(page) and page.stat().st_mode & 0o777 == 0o600
     assert not any(secret in page.read_text() for secret in SECRETS)
     assert site.run("cohort", "report", "chest", "--out", page)[0] == 0
-    assert site.json("cohort", "remove", "chest") == {"removed": "chest", "cases": 3}
+    assert site.run("cohort", "remove", "chest", "--json")[0] == 2  # nobody would be asked
+    assert site.json("cohort", "remove", "chest", "--yes") == {"removed": "chest", "cases": 3}
     assert site.json("cohort", "list") == {"cohorts": []}
     assert "no cohort yet" in site.run("cohort", "list")[1]
     events = [entry.event for entry in AuditLog(site.home.folder / "audit.jsonl").entries()]

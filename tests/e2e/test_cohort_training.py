@@ -6,6 +6,7 @@ import csv
 import json
 import subprocess
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,10 @@ from client.cohorts.records.layout import RecordRules
 from client.cohorts.registering import register_records
 from client.cohorts.rules import Rules
 from client.manifest import read_manifest
+from client.sources import CohortSource
+from common.errors import CohortUnsuitable, PatientInTwoSplits
+from common.study import load_study
+from deploy.federation import bind
 from tests.e2e.conftest import ROOT
 from tests.e2e.test_engines import COMMAND
 
@@ -109,3 +114,33 @@ def write_records(path: Path, seed: int) -> None:
                 writer.writerow((*about, "pulse", draw.normal(75 + 4 * label * hour, 5), label, split))
                 if draw.random() < 0.3:
                     writer.writerow((*about, "lactate", draw.normal(2, 1), label, split))
+
+
+def test_one_cohort_does_not_count_twice(home: Home) -> None:
+    source = CohortSource(home.folder, "alder")
+    with pytest.raises(CohortUnsuitable, match="two sites"):
+        bind(load_study(ROOT / "examples/phantom.toml"), {"a": source, "b": source})
+
+
+def test_a_patient_of_two_cohorts_is_in_one_split(home: Home, manifest: Path, tmp_path: Path) -> None:
+    swapped = tmp_path / "swapped.csv"
+    text = manifest.read_text().replace(",train,", ",TEST,").replace(",test,", ",train,")
+    swapped.write_text(text.replace(",TEST,", ",test,"))
+    take_in(home, Request("swapped", (manifest.parent / "alder",), Rules(), labels=swapped))
+    cohorts = {name: CohortSource(home.folder, name) for name in ("alder", "swapped")}
+    with pytest.raises(PatientInTwoSplits, match="80 patients"):
+        bind(load_study(ROOT / "examples/phantom.toml"), cohorts)
+
+
+def test_a_run_keeps_to_the_state_that_a_cohort_had(home: Home, manifest: Path, tmp_path: Path) -> None:
+    study = load_study(ROOT / "examples/phantom.toml")
+    request = Request("moving", (manifest.parent / "birch",), Rules(), labels=manifest)
+    take_in(home, request)
+    begun = bind(study, {"birch": CohortSource(home.folder, "moving")})
+    source = begun.materialise(tmp_path, "cpu")[0].source
+    assert source.entries(study)
+    shorter = tmp_path / "shorter.csv"
+    shorter.write_text("\n".join(manifest.read_text().splitlines()[:130]))
+    take_in(home, replace(request, labels=shorter))
+    with pytest.raises(CohortUnsuitable, match="not the one that the run began with"):
+        source.entries(study)

@@ -228,14 +228,12 @@ def test_other_rules_are_another_cohort(home: Home, tmp_path: Path, seen: list[s
         Rules("slices"),
         Rules(modalities=("CT",)),
         Rules(keep_derived=True),
-        Rules(allow_burned_in=True),
         Rules(test_share=0.3),
     ]
     words = [
         "sequence was rows, is slices",
         "modalities",
         "keep_derived was False, is True",
-        "allow_burned_in",
         "is 0.3",
     ]
     seen.clear()
@@ -243,6 +241,36 @@ def test_other_rules_are_another_cohort(home: Home, tmp_path: Path, seen: list[s
         with pytest.raises(CohortDiffers, match=word):
             taken(home, archive, rules=rules)
     assert not seen and open_cohort(home, "c").row == before.row
+
+
+def test_pictures_held_back_for_writing_are_looked_at_again_once_a_person_has(
+    home: Home, tmp_path: Path, seen: list[str]
+) -> None:
+    held = picture("Anna", "film", BurnedInAnnotation="YES")
+    archive = laid(tmp_path / "in", [held, picture("Berta")])
+    before = outcomes(taken(home, archive))
+    assert before["quarantined:burned-in-text"] == 1
+    seen.clear()
+    after = outcomes(taken(home, archive, rules=Rules(allow_burned_in=True)))
+    assert len(seen) == 1 and after["case"] == 2
+    with pytest.raises(CohortDiffers, match="allow_burned_in was True, is False"):
+        taken(home, archive)
+
+
+def test_one_instance_of_two_patients_belongs_to_neither(home: Home, tmp_path: Path) -> None:
+    first, second = picture("Anna", "film"), picture("Anna", "film")
+    second.PatientID = "Berta"
+    found = outcomes(taken(home, laid(tmp_path / "in", [first, second])))
+    assert found == {"quarantined:instance-conflict": 2}
+
+
+def test_two_links_to_one_folder_are_one_folder(home: Home, tmp_path: Path) -> None:
+    laid(tmp_path / "in", [picture("Anna")])
+    links = [tmp_path / name for name in ("a", "b")]
+    for link in links:
+        link.symlink_to(tmp_path / "in")
+    cohort = take_in(home, Request("c", tuple(links), Rules()))
+    assert outcomes(open_cohort(home, cohort.name))["case"] == 1
 
 
 def test_two_at_once_are_one_too_many(home: Home, tmp_path: Path) -> None:

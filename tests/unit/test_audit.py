@@ -48,6 +48,13 @@ def test_tampering_is_noticed_by_reading_it_all(log: AuditLog, change: str) -> N
         list(log.entries())
 
 
+def test_nothing_is_added_to_a_log_that_was_changed_anywhere(log: AuditLog) -> None:
+    lines = log.path.read_bytes().splitlines(keepends=True)
+    log.path.write_bytes(b"".join([lines[0].replace(b'"cases":0', b'"cases":9'), *lines[1:]]))
+    with pytest.raises(AuditBroken, match="entry 1"):
+        log.append("cohort.added")
+
+
 @pytest.mark.parametrize("kept", [0, 1, 2])
 def test_nothing_is_added_to_a_log_that_was_cut(log: AuditLog, kept: int) -> None:
     lines = log.path.read_bytes().splitlines(keepends=True)

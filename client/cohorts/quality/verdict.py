@@ -135,7 +135,7 @@ _SAME = {
 _MEND = {
     Issue.two_splits: "Keep them in one split: a model cannot be tested with what it has seen.",
     Issue.two_patients: "If it is one person with two identifiers, have the archive merge them.",
-    Issue.two_labels: "One of the labels is wrong; have the reports read again.",
+    Issue.two_labels: "One of the labels may be wrong; have the reports read again.",
     Issue.repeated: "They count twice in training; take one of each away.",
 }
 

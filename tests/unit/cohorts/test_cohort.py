@@ -137,7 +137,7 @@ def test_an_interrupted_intake_may_not(home: Home, cohort: Cohort) -> None:
 
 def test_a_cohort_without_labels_may_not(home: Home, tmp_path: Path) -> None:
     cohort = taken(home, laid(tmp_path / "in", [picture()]))
-    with pytest.raises(CohortEmpty, match="1 cases, none with a label"):
+    with pytest.raises(CohortEmpty, match="no case of 1 in cohort 'c' has a label"):
         cohort.require_usable(1.0)
 
 

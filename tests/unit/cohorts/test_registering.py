@@ -144,4 +144,4 @@ def test_what_cannot_be_read_changes_nothing(home: Home, table: Path, tmp_path: 
         registered(home, table)
     assert open_cohort(home, "r").row == before.row
     events = [entry.event for entry in AuditLog(home.folder / "audit.jsonl").entries()]
-    assert events == ["site.created", "cohort.records-registered"]
+    assert events == ["site.created", "cohort.records-begun", "cohort.records-registered"]
