@@ -278,6 +278,18 @@ def report(
     typer.echo(f"report  {out}  (it shows pictures: keep it in the hospital)")
 
 
+def summary(name: Name, home: options.Home = None, as_json: options.Json = False) -> None:
+    """Print what a coordinator may be told, as policy.toml says: counts, small ones hidden."""
+    from client.cohorts.home import open_home
+    from client.cohorts.inspection import outward_summary
+
+    counts = outward_summary(open_home(home), name)
+    if as_json or counts is not None:
+        print_json({"cohort": name, "shared": counts is not None, "summary": counts})
+    else:
+        typer.echo("Nothing is told: share_summary is false in policy.toml.")
+
+
 def remove(
     name: Name,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
@@ -327,4 +339,5 @@ app.command("add", epilog=ADD_EXAMPLE)(add)
 app.command("list")(list_)
 app.command("show")(show)
 app.command("report")(report)
+app.command("summary")(summary)
 app.command("remove")(remove)

@@ -151,6 +151,13 @@ def test_a_cohort_from_begin_to_end(site: Site, archive: Path, labels: Path) -> 
     assert told["report"] == str(page) and page.stat().st_mode & 0o777 == 0o600
     assert not any(secret in page.read_text() for secret in SECRETS)
     assert site.run("cohort", "report", "chest", "--out", page)[0] == 0
+    told = site.json("cohort", "summary", "chest")
+    assert told["shared"] and told["summary"]["patients"] == "<10"
+    policy = site.folder / "home" / "policy.toml"
+    kept = [line for line in policy.read_text().splitlines() if not line.startswith("share_summary")]
+    policy.write_text("\n".join([*kept, "share_summary = false"]))
+    assert site.json("cohort", "summary", "chest")["summary"] is None
+    assert "share_summary" in site.run("cohort", "summary", "chest")[1]
     assert site.run("cohort", "remove", "chest", "--json")[0] == 2  # nobody would be asked
     assert site.json("cohort", "remove", "chest", "--yes") == {"removed": "chest", "cases": 3}
     assert site.json("cohort", "list") == {"cohorts": []}
