@@ -55,7 +55,7 @@ class Database:
         self._writer = self._engine.execution_options(writing=True)
         try:
             self._migrate()
-        except BaseException:
+        except BaseException:  # Ctrl-C too must not leave the file open; it is raised again
             self.close()
             raise
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import random
 import warnings
 from collections import Counter
@@ -233,6 +234,8 @@ def of_nibabel(name: str) -> Dataset:
     """A scan that nibabel brings for its own tests."""
     path = Path(nibabel.__file__).parent / "nicom" / "tests" / "data" / name
     if not path.is_file():
+        if os.environ.get("CONSILIUM_REQUIRE_PARTS") == "1":
+            pytest.fail(f"nibabel no longer brings {name}")
         pytest.skip(f"this nibabel has no {name}")
     return opened(BytesIO(gzip.decompress(path.read_bytes())))
 

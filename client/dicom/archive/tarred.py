@@ -112,7 +112,7 @@ class Tar:
             self._streams.append(cast(IO[bytes], capped))
         try:
             return self._opened()
-        except BaseException:
+        except BaseException:  # Ctrl-C too must not leave streams open; it is raised again
             self.close()
             raise
 
