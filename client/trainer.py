@@ -58,11 +58,12 @@ def train(model: SequenceClassifier, cases: Cases, plan: LocalPlan) -> float:
     model.train()
     base = [p.detach().clone() for p in model.parameters()] if plan.proximal_mu else []
     criterion = _criterion(plan.class_weights, cases.device)
-    optimizer = _optimizer(plan, model)
+    optimizer = optimizer_of(plan, model)
     losses = []
     for index in _batches(len(cases), plan.training, order):
         batch = cases.take(index)
-        loss = criterion(model(batch.steps, batch.lengths), batch.labels)
+        with mixed_precision(plan.training, cases.device):
+            loss = criterion(model(batch.steps, batch.lengths), batch.labels)
         optimizer.zero_grad()
         (loss + _proximal(model, base, plan.proximal_mu) if base else loss).backward()
         if plan.training.clip_grad_norm is not None:
@@ -111,7 +112,13 @@ def _criterion(class_weights: tuple[float, ...], device: torch.device) -> nn.Cro
     return nn.CrossEntropyLoss(weight=weight)
 
 
-def _optimizer(plan: LocalPlan, model: nn.Module) -> torch.optim.Optimizer:
+def mixed_precision(training: Training, device: torch.device) -> torch.autocast:
+    """The block in which a forward pass has the study's precision."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=training.precision == "bfloat16")
+
+
+def optimizer_of(plan: LocalPlan, model: nn.Module) -> torch.optim.Optimizer:
+    """The study's optimiser for one task, at the learning rate that its schedule has come to."""
     training, parameters = plan.training, list(model.parameters())
     rate = training.learning_rate * _scale(training, plan.progress)
     match training.optimizer:

@@ -3,7 +3,8 @@
     ConsiliumError                      exit
     ├── StudyError                         3   the study file
     │   ├── StudyFileMissing, StudySyntaxError
-    │   └── UnknownKey, InvalidValue
+    │   ├── UnknownKey, InvalidValue
+    │   └── LayerNotPrivate, PrivacyUnreachable
     ├── DataError                          4   a site's data
     │   ├── ManifestMissing, ManifestInvalid, NoSuchSite, SitesOverruled
     │   ├── LabelUnknown, PatientInTwoSplits
@@ -15,10 +16,12 @@
     │   └── PacsUnreachable, PacsRefused, PacsIncomplete, PacsQueryTooWide
     ├── RunError                           5   a federation that cannot go on
     │   ├── SiteRefused, QuorumNotReached, NothingLearned
-    │   └── UpdateRefused, ModelDiverged, TaskInvalid
+    │   ├── UpdateRefused, ModelDiverged, TaskInvalid
+    │   └── BudgetSpent, PrivacyRequired, PrivacyViolated, ReservationClosed
     └── MachineError                       6   this computer
         ├── OutputExists, OutputUnwritable, DiskFull, PortTaken
         ├── HomeMissing, HomeInvalid, HomeBusy, AuditBroken
+        ├── LedgerMissing, LedgerBroken, LedgerRolledBack
         ├── DeviceUnavailable, ExtraMissing
         └── MixedInstallation, FlowerMoved, EngineFailed
 
@@ -108,6 +111,18 @@ class InvalidValue(StudyError):  # noqa: D101
     code = "study-invalid-value"
     public = "A value in the study file is not allowed."
     hint = "`consilium study new` prints every key with its allowed values."
+
+
+class LayerNotPrivate(StudyError):  # noqa: D101
+    code = "layer-not-private"
+    public = "The model has a layer that cannot be trained with differential privacy."
+    hint = "Choose another encoder or cell; docs/privacy.md names the layers that can."
+
+
+class PrivacyUnreachable(StudyError):  # noqa: D101
+    code = "privacy-unreachable"
+    public = "No amount of noise that is of use reaches the privacy that the study asks for."
+    hint = "Ask for a larger target_epsilon, fewer rounds, or a smaller sample_rate."
 
 
 class DataError(ConsiliumError):
@@ -324,6 +339,30 @@ class TaskInvalid(RunError):  # noqa: D101
     hint = "Run the same Consilium release at the coordinator and at every site."
 
 
+class BudgetSpent(RunError):  # noqa: D101
+    code = "budget-spent"
+    public = "This round would cost more privacy than the hospital has left for the cohort."
+    hint = "Only the hospital can raise it, in policy.toml; `consilium site ledger show` says what is spent."
+
+
+class PrivacyRequired(RunError):  # noqa: D101
+    code = "privacy-required"
+    public = "The hospital takes part only in studies that train with differential privacy."
+    hint = "Give the study a table [privacy]; docs/privacy.md says what it holds."
+
+
+class PrivacyViolated(RunError):  # noqa: D101
+    code = "privacy-violated"
+    public = "The audit measured more privacy loss than the training claims."
+    hint = "Do not train with this installation; please report it with the audit's attack.json."
+
+
+class ReservationClosed(RunError):  # noqa: D101
+    code = "reservation-closed"
+    public = "The privacy that was reserved for this task has been used by another process."
+    hint = "Nothing was sent. Ask for the round again: it is then paid for anew."
+
+
 class MachineError(ConsiliumError):
     """This computer cannot do what was asked."""
 
@@ -406,3 +445,21 @@ class EngineFailed(MachineError):  # noqa: D101
     code = "engine-failed"
     public = "A process of the federation ended unexpectedly."
     hint = "Its last lines are above; the whole log is kept where they say."
+
+
+class LedgerMissing(MachineError):  # noqa: D101
+    code = "ledger-missing"
+    public = "The site has no privacy ledger, and without one it does not train privately."
+    hint = "Register the cases as a cohort of a home, or give the site a ledger=... ; see docs/privacy.md."
+
+
+class LedgerBroken(MachineError):  # noqa: D101
+    code = "ledger-broken"
+    public = "The site's privacy ledger is not the one that was written, so private training stands still."
+    hint = "See `consilium site ledger verify`; a person decides with `consilium site ledger accept`."
+
+
+class LedgerRolledBack(MachineError):  # noqa: D101
+    code = "ledger-rolled-back"
+    public = "The site's privacy ledger lacks entries that it once had, so private training stands still."
+    hint = "Put the newest copy back, or decide with `consilium site ledger accept`."

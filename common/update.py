@@ -17,8 +17,14 @@ class Contribution:
         base_digest: Digest of the weights it starts from.
         delta: New weights minus base, in the base's shapes and dtypes.
         cases: Training cases behind it: its weight in a mean.
-        loss: Mean training loss over the local steps, in nats.
+        loss: Mean training loss over the local steps, in nats; None from private training, since no noise
+            is on it.
         base_loss: Mean loss of the base model on the training cases, where the strategy asks for it.
+        epsilon: What this study has cost the site's units so far, this update included; None without privacy.
+        target_delta: The delta that ``epsilon`` is for.
+        clip_norm: At which the site clips from now on, where it is adapted (a value under the same noise).
+        ledger_head: Last entry of the site's ledger, as ``number:digest``: the coordinator remembers it for
+            the site, so that a ledger put back from an old copy is noticed.
     """
 
     site: str
@@ -26,5 +32,9 @@ class Contribution:
     base_digest: str
     delta: Weights
     cases: int
-    loss: float
+    loss: float | None = None
     base_loss: float | None = None
+    epsilon: float | None = None
+    target_delta: float | None = None
+    clip_norm: float | None = None
+    ledger_head: str | None = None

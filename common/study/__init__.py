@@ -1,6 +1,7 @@
 """The study: what is trained, on what data, by whom, for how many rounds."""
 
 from common.study.loading import Setting, load_study, parse_study, settings
+from common.study.privacy import Privacy, SitePrivacy
 from common.study.sections import (
     Federation,
     Frames,
@@ -26,9 +27,11 @@ __all__ = [
     "Model",
     "Patches",
     "PictureSequence",
+    "Privacy",
     "Rows",
     "Section",
     "Setting",
+    "SitePrivacy",
     "Slices",
     "Steps",
     "StrategyChoice",

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
+from common.study.privacy import Privacy
 from common.study.strategies import FedAvg, StrategyChoice
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=200)]
@@ -177,7 +178,7 @@ Sequence = Annotated[Rows | Patches | Slices | Frames | Steps, Field(discriminat
 class Model(Section):
     """``[model]``: an optional encoder, a recurrent stack, pooling over time, a linear head."""
 
-    encoder: Literal["none", "cnn"] = "none"
+    encoder: Literal["none", "cnn", "hog"] = "none"
     cell: Literal["gru", "lstm", "rnn"] = "gru"
     hidden: int = Field(128, ge=1, le=4096)
     layers: int = Field(1, ge=1, le=8)
@@ -197,6 +198,7 @@ class Training(Section):
     clip_grad_norm: float | None = Field(None, gt=0.0)
     schedule: Literal["constant", "cosine"] = "constant"
     class_weights: Literal["none", "balanced"] = "none"
+    precision: Literal["float32", "bfloat16"] = "float32"
 
 
 class Federation(Section):
@@ -208,11 +210,15 @@ class Federation(Section):
     min_sites: int = Field(2, ge=1)
     deadline_s: float = Field(3600.0, gt=0.0)
     evaluate_every: int = Field(1, ge=1)
+    average_last: int = Field(1, ge=1)
 
     @field_validator("strategy", mode="before")
     @classmethod
     def _name_alone(cls, value: Any) -> Any:
         return {"name": value} if isinstance(value, str) else _with_default(value, "name", "fedavg")
+
+
+MEAN_STRATEGIES = ("fedavg", "fedavgm", "fedprox", "fedadagrad", "fedadam", "fedyogi")
 
 
 class Study(Section):
@@ -224,6 +230,7 @@ class Study(Section):
     model: Model = Model()
     training: Training = Training()
     federation: Federation = Federation()
+    privacy: Privacy | None = None
 
     @field_validator("sequence", mode="before")
     @classmethod
@@ -235,10 +242,29 @@ class Study(Section):
         if self.model.encoder == "none":
             return self
         if isinstance(self.sequence, Steps):
-            raise ValueError("encoder cnn looks at pictures, and a sequence of kind steps has none")
+            raise ValueError(f"encoder {self.model.encoder} looks at pictures; a sequence of steps has none")
         if isinstance(self.sequence, Patches) and self.sequence.patch < 8:
-            raise ValueError("encoder cnn halves its input twice and needs at least 8 pixels")
+            raise ValueError(f"encoder {self.model.encoder} needs patches of at least 8 pixels")
         return self
+
+    @model_validator(mode="after")
+    def _privacy_fits(self) -> Study:
+        if self.privacy is None:
+            return self
+        if self.privacy.at_sites:
+            self._check_private_training()
+        if self.privacy.sites is not None and self.federation.strategy.name not in MEAN_STRATEGIES:
+            raise ValueError(f"[privacy.sites] needs a strategy of a mean: {', '.join(MEAN_STRATEGIES)}")
+        return self
+
+    def _check_private_training(self) -> None:
+        """What would tell of patients outside the noise is refused, not left to a reader's care."""
+        if self.training.class_weights != "none":
+            raise ValueError("class_weights are counted from patients' labels, which [privacy] protects")
+        if self.training.clip_grad_norm is not None:
+            raise ValueError("with [privacy] its own clip_norm takes the place of training.clip_grad_norm")
+        if self.federation.strategy.name == "qfedavg":
+            raise ValueError("qfedavg asks sites for losses of patients, which [privacy] protects")
 
 
 def _with_default(table: Any, key: str, value: str) -> Any:

@@ -27,6 +27,7 @@ class TrainTask:
         proximal_mu: Weight of FedProx's client term; 0 for none.
         class_weights: Weight of each class in the loss; empty for equal ones.
         base_loss: Also measure the base model's loss on the training cases.
+        ledger_head: What the site last gave as the head of its ledger; empty before it gave one.
     """
 
     study: str
@@ -36,6 +37,7 @@ class TrainTask:
     proximal_mu: float = 0.0
     class_weights: tuple[float, ...] = ()
     base_loss: bool = False
+    ledger_head: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,18 @@ documents = st.fixed_dictionaries(
         ),
     },
 )
-studies = documents.map(parse_study)
+studies = documents.map(parse_study) | st.builds(
+    lambda document, privacy: parse_study({"study": document["study"], "privacy": privacy}),
+    documents,
+    table(
+        target_delta=st.floats(1e-9, 0.5),
+        clip_norm=positive,
+        clip_quantile=st.floats(0.01, 0.99),
+        sample_rate=st.floats(0.001, 1.0),
+        secure_noise=st.booleans(),
+        sites=st.fixed_dictionaries({"planned_sites": counts, "noise_multiplier": st.floats(0.1, 10)}),
+    ).map(lambda privacy: {"target_epsilon": 8.0, **privacy}),
+)
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),

@@ -27,6 +27,7 @@ from common.study import (
     to_canonical,
     to_toml,
 )
+from common.study.privacy import Privacy, SitePrivacy
 from common.study.sections import Frames, Rows, Sequence, Slices, Steps, Variable, Window
 
 MakeStudy = Callable[..., Study]
@@ -75,15 +76,20 @@ def test_template_is_the_defaults() -> None:
 
 def test_template_shows_every_key() -> None:
     shown = set(re.findall(r"^(?:# )?(\w+) = ", template(), flags=re.MULTILINE))
-    shown |= set(re.findall(r"^# \[\w+\.(\w+)\]", template(), flags=re.MULTILINE))
+    shown |= set(re.findall(r"^# \[(?:\w+\.)?(\w+)\]", template(), flags=re.MULTILINE))
     keys = {key.rpartition(".")[2] for key in flat(parse_study({"study": HEAD}).model_dump())}
-    assert keys.union(*(kind.model_fields for kind in KINDS.values())) <= shown
+    tables = (*KINDS.values(), Privacy, SitePrivacy)
+    assert keys.union(*(kind.model_fields for kind in tables)) - {"noise_multiplier"} <= shown
+    assert template().count("or noise_multiplier = ") == 2  # beside the epsilon that it takes the place of
+
+
+UNCOMMENTED = re.sub(r"^# (\[?[\w.]+(\]| = ))", r"\1", template(), flags=re.MULTILINE)
 
 
 def uncommented(kind: str) -> Study:
     """The template's study with every commented key that a kind of sequence takes."""
-    text = re.sub(r"^# (\[?[\w.]+(\]| = ))", r"\1", template(), flags=re.MULTILINE)
-    document = tomllib.loads(text)
+    document = tomllib.loads(UNCOMMENTED)
+    del document["privacy"]  # see the next test: not with clip_grad_norm
     given = {**document["sequence"], "kind": kind}
     known = KINDS[kind].model_fields
     return parse_study({**document, "sequence": {key: given[key] for key in given if key in known}})
@@ -105,6 +111,13 @@ def test_template_s_commented_keys_are_allowed(sequence: Any) -> None:
     assert study.sequence == sequence
     assert study.training.clip_grad_norm == 1.0
     assert study.data.window == Window(centre=40, width=400)
+
+
+def test_template_s_commented_privacy_is_allowed() -> None:
+    study = parse_study({"study": HEAD, "privacy": tomllib.loads(UNCOMMENTED)["privacy"]})
+    sites = SitePrivacy(target_epsilon=8.0, planned_sites=100)
+    extra = {"target_delta": 1e-4, "clip_quantile": 0.5, "evaluation_epsilon": 1.0}
+    assert study.privacy == Privacy(target_epsilon=8.0, sites=sites, **extra)
 
 
 def test_template_names_every_kind_of_sequence() -> None:
@@ -517,11 +530,14 @@ OTHERWISE: dict[str, Any] = {
     "training.clip_grad_norm": 1.0,
     "training.schedule": "cosine",
     "training.class_weights": "balanced",
+    "training.precision": "bfloat16",
     "federation.rounds": 20,
     "federation.fraction_sites": 0.5,
     "federation.min_sites": 3,
     "federation.deadline_s": 60.0,
     "federation.evaluate_every": 2,
+    "federation.average_last": 2,
+    "privacy": {"target_epsilon": 8.0},
     "federation.strategy.name": "fedmedian",
 }
 ONLY_VALUE = {"study.task"}
@@ -548,13 +564,14 @@ def test_digest_known_answer() -> None:
         '"model":{"encoder":"none","cell":"gru","hidden":128,"layers":1,"bidirectional":false,'
         '"pooling":"mean","dropout":0.0},'
         '"training":{"local_epochs":1,"batch_size":32,"optimizer":"adam","learning_rate":0.001,'
-        '"weight_decay":0.0,"clip_grad_norm":null,"schedule":"constant","class_weights":"none"},'
+        '"weight_decay":0.0,"clip_grad_norm":null,"schedule":"constant","class_weights":"none",'
+        '"precision":"float32"},'
         '"federation":{"rounds":10,"strategy":{"name":"fedavg"},"fraction_sites":1.0,"min_sites":2,'
-        '"deadline_s":3600.0,"evaluate_every":1}}'
+        '"deadline_s":3600.0,"evaluate_every":1,"average_last":1},"privacy":null}'
     )
     assert (
         digest(parse_study({"study": HEAD}))
-        == "fecff7ebafa67cf55d9ba6fcf66d6b82c7f2e89ff0f5e50fbcb16f72422bf127"
+        == "c0e71c216eef0bec4fb97c5b4d84e7bb295fb6b1bf419ef9a5514189e9f786af"
     )
 
 
@@ -582,6 +599,71 @@ def test_digest_changes_with_every_option_of_a_strategy(study: MakeStudy, name: 
     value = getattr(default.federation.strategy, option)
     other = value + 1 if isinstance(value, int) else value / 2 or 0.25
     assert digest(study(federation={"strategy": {"name": name, option: other}})) != digest(default)
+
+
+# --- privacy
+
+PRIVATE = {"target_epsilon": 8.0}
+SITES = {"target_epsilon": 8.0, "planned_sites": 10}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("unit", "image"),
+        ("target_epsilon", 3.0),
+        ("target_delta", 1e-4),
+        ("clip_norm", 0.5),
+        ("clip_quantile", 0.5),
+        ("clip_rate", 0.1),
+        ("sample_rate", 0.5),
+        ("max_cases_per_patient", 1),
+        ("accountant", "rdp"),
+        ("secure_noise", True),
+        ("evaluation_epsilon", 1.0),
+        ("sites", SITES),
+        ("sites", {**SITES, "clip_norm": 0.5}),
+        ("sites", {**SITES, "target_delta": 1e-4}),
+        ("sites", {**SITES, "planned_sites": 11}),
+    ],
+)
+def test_digest_changes_with_every_option_of_privacy(key: str, value: Any) -> None:
+    base = {**PRIVATE, **({"sites": SITES} if value is not SITES and key == "sites" else {})}
+    default, other = (parse_study({"study": HEAD, "privacy": p}) for p in (base, {**base, key: value}))
+    assert digest(other) != digest(default)
+
+
+@pytest.mark.parametrize(
+    ("tables", "word"),
+    [
+        ({"privacy": {}}, "target_epsilon"),
+        ({"privacy": {"target_epsilon": 1.0, "noise_multiplier": 1.0}}, "either"),
+        ({"privacy": {"target_epsilon": 0.0}}, "target_epsilon"),
+        ({"privacy": {"noise_multiplier": 0.0}}, "noise_multiplier"),
+        ({"privacy": {"sites": {"planned_sites": 10}}}, "either"),
+        ({"privacy": {**PRIVATE, "sample_rate": 1.5}}, "sample_rate"),
+        ({"privacy": {**PRIVATE, "target_delta": 1.0}}, "target_delta"),
+        ({"privacy": PRIVATE, "training": {"class_weights": "balanced"}}, "class_weights"),
+        ({"privacy": PRIVATE, "training": {"clip_grad_norm": 1.0}}, "clip_grad_norm"),
+        ({"privacy": PRIVATE, "federation": {"strategy": "qfedavg"}}, "qfedavg"),
+        ({"privacy": {"sites": SITES}, "federation": {"strategy": "krum"}}, "strategy of a mean"),
+    ],
+)
+def test_privacy_that_cannot_be_is_refused(tables: dict[str, Any], word: str) -> None:
+    with pytest.raises(InvalidValue) as error:
+        parse_study({"study": HEAD, **tables})
+    assert word in str(error.value)
+
+
+def test_privacy_of_the_coordinator_alone_leaves_training_plain() -> None:
+    training = {"class_weights": "balanced"}
+    study = parse_study({"study": HEAD, "privacy": {"sites": SITES}, "training": training})
+    assert study.privacy is not None and not study.privacy.at_sites
+
+
+@pytest.mark.parametrize(("sample_rate", "steps"), [(1.0, 1), (0.5, 2), (0.3, 3), (0.01, 100)])
+def test_an_epoch_has_steps_enough_for_every_unit(sample_rate: float, steps: int) -> None:
+    assert Privacy(target_epsilon=1.0, sample_rate=sample_rate).steps_per_epoch == steps
 
 
 @pytest.mark.parametrize(

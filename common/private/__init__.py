@@ -1,0 +1,1 @@
+"""Private training: exact per-patient clipping of recurrent models at the price of plain training."""
