@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import lru_cache
 from typing import Any
 
@@ -16,8 +17,9 @@ import torch
 from flwr.app import ArrayRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from client.cases import CaseCache, labels, patients, site_cases
+from client.cases import CaseCache, labels, patients, site_cases, unit_numbers
 from client.devices import choose_device, describe_device
+from client.policy import require_privacy
 from client.site import Site, site_of
 from client.trainer import LocalPlan, mean_loss, predict, train
 from common import __version__
@@ -25,6 +27,7 @@ from common.errors import ConsiliumError, TaskInvalid
 from common.metrics import EvaluationSums
 from common.models import SequenceClassifier, build_model, load_state, state_of
 from common.seeds import derive_seed
+from common.sequences import Cases
 from common.study import Study, from_canonical
 from common.tasks import (
     ARRAYS,
@@ -52,6 +55,7 @@ _cases = CaseCache()
 def describe(site: Site, content: RecordDict) -> RecordDict:
     """Counts of the site's cases, after the checks that need no picture."""
     study = _study(read_about(content, Describe).study)
+    require_privacy(site, study)
     cases = site_cases(site.source.entries(study), site.name, study)
     return description_content(
         SiteDescription(
@@ -72,11 +76,11 @@ def train_round(site: Site, content: RecordDict) -> RecordDict:
     """The update that this site's training cases make to the base model."""
     task = read_about(content, TrainTask)
     study = _study(task.study)
+    require_privacy(site, study)
     base = _base.read(content, task.base_digest)
     device = choose_device(site.device)
     model = _model(task.study, base, device)
     cases = _cases.get(site.source, "train", study, device)
-    base_loss = mean_loss(model, cases) if task.base_loss else None
     plan = LocalPlan(
         training=study.training,
         progress=(task.round - 1) / study.federation.rounds,
@@ -84,18 +88,25 @@ def train_round(site: Site, content: RecordDict) -> RecordDict:
         proximal_mu=task.proximal_mu,
         class_weights=task.class_weights,
     )
-    loss = train(model, cases, plan)
-    return contribution_content(
-        Contribution(
-            site=site.name,
-            round=task.round,
-            base_digest=task.base_digest,
-            delta=subtract(state_of(model), base),
-            cases=len(cases),
-            loss=loss,
-            base_loss=base_loss,
-        )
-    )
+    given = _train(site, task, study, model, cases, plan)
+    delta = subtract(state_of(model), base)
+    about = {"site": site.name, "round": task.round, "base_digest": task.base_digest}
+    return contribution_content(Contribution(delta=delta, **about, **given))
+
+
+def _train(
+    site: Site, task: TrainTask, study: Study, model: SequenceClassifier, cases: Cases, plan: LocalPlan
+) -> dict[str, Any]:
+    """Train as the study asks; what the contribution says of it."""
+    if study.privacy is not None and study.privacy.at_sites:
+        # Here, because plain federations need not wait for Opacus to be imported.
+        from client.private_round import train_round_privately
+
+        entries = site_cases(site.source.entries(study), site.name, study).train
+        units = unit_numbers(entries, study.privacy.unit)
+        return asdict(train_round_privately(site, task, study, model, cases, units, plan))
+    base_loss = mean_loss(model, cases) if task.base_loss else None
+    return {"cases": len(cases), "loss": train(model, cases, plan), "base_loss": base_loss}
 
 
 def evaluate_round(site: Site, content: RecordDict) -> RecordDict:

@@ -46,6 +46,14 @@ def labels(entries: Sequence[Entry], study: Study) -> tuple[int, ...]:
     return tuple(counts)
 
 
+def unit_numbers(entries: Sequence[Entry], unit: Literal["patient", "image"]) -> torch.Tensor:
+    """(N,) int64: number of the patient each entry is of, or its own where images are the unit."""
+    if unit == "image":
+        return torch.arange(len(entries))
+    numbers: dict[str, int] = {}
+    return torch.tensor([numbers.setdefault(entry.patient, len(numbers)) for entry in entries])
+
+
 def site_cases(entries: Sequence[Entry], site: str, study: Study) -> SiteCases:
     """The cases of a site, after every check that needs no picture.
 

@@ -29,6 +29,11 @@ class Site:
         device: ``auto``, ``cpu`` or ``cuda:N``.
         share_scores: Send single test scores, for exact ranking metrics. Simulation only: a hospital
             sends histograms.
+        ledger: File of the privacy ledger where it is not the cohort's own: virtual hospitals, rehearsals.
+        budget_epsilon: What may be spent in that file; 0 for no limit.
+        budget_delta: The delta of that budget.
+        noise_seed: Seeds the privacy's noise and sampling; negative for none. Simulation only: with noise
+            that is known a model is not private.
     """
 
     name: str
@@ -38,6 +43,10 @@ class Site:
     home: str = ""
     cohort: str = ""
     fingerprint: str = ""
+    ledger: str = ""
+    budget_epsilon: float = 0.0
+    budget_delta: float = 1e-5
+    noise_seed: int = -1
 
     @property
     def source(self) -> Source:
@@ -53,7 +62,14 @@ class Site:
             if self.cohort
             else {"manifest": self.manifest}
         )
-        return {"site": self.name, **place, "device": self.device, "share-scores": self.share_scores}
+        config = {"site": self.name, **place, "device": self.device, "share-scores": self.share_scores}
+        if self.ledger:
+            budget: dict[str, Scalar] = {
+                "budget-epsilon": self.budget_epsilon,
+                "budget-delta": self.budget_delta,
+            }
+            config |= {"ledger": self.ledger, **budget}
+        return config if self.noise_seed < 0 else {**config, "noise-seed": self.noise_seed}
 
 
 def site_of(node_config: Mapping[str, Scalar]) -> Site:
@@ -76,4 +92,8 @@ def site_of(node_config: Mapping[str, Scalar]) -> Site:
         home=str(node_config.get("home", "")),
         cohort=str(node_config.get("cohort", "")),
         fingerprint=str(node_config.get("fingerprint", "")),
+        ledger=str(node_config.get("ledger", "")),
+        budget_epsilon=float(node_config.get("budget-epsilon", 0.0)),
+        budget_delta=float(node_config.get("budget-delta", 1e-5)),
+        noise_seed=int(node_config.get("noise-seed", -1)),
     )

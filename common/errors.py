@@ -4,7 +4,7 @@
     ├── StudyError                         3   the study file
     │   ├── StudyFileMissing, StudySyntaxError
     │   ├── UnknownKey, InvalidValue
-    │   └── LayerNotPrivate, PrivacyUnreachable
+    │   └── LayerNotPrivate, PrivacyUnreachable, BudgetUnused
     ├── DataError                          4   a site's data
     │   ├── ManifestMissing, ManifestInvalid, NoSuchSite, SitesOverruled
     │   ├── LabelUnknown, PatientInTwoSplits
@@ -123,6 +123,14 @@ class PrivacyUnreachable(StudyError):  # noqa: D101
     code = "privacy-unreachable"
     public = "No amount of noise that is of use reaches the privacy that the study asks for."
     hint = "Ask for a larger target_epsilon, fewer rounds, or a smaller sample_rate."
+
+
+class BudgetUnused(StudyError):  # noqa: D101
+    code = "budget-unused"
+    public = "A budget was given that no site would keep to."
+    hint = (
+        "--budget is for the virtual hospitals of a study with [privacy]; a cohort's stands in policy.toml."
+    )
 
 
 class DataError(ConsiliumError):

@@ -16,7 +16,7 @@ class Contribution:
         round: The round it was trained for.
         base_digest: Digest of the weights it starts from.
         delta: New weights minus base, in the base's shapes and dtypes.
-        cases: Training cases behind it: its weight in a mean.
+        cases: Training cases behind it, or patients in private training: its weight in a mean.
         loss: Mean training loss over the local steps, in nats; None from private training, since no noise
             is on it.
         base_loss: Mean loss of the base model on the training cases, where the strategy asks for it.

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from client.cases import SiteCases, decode, site_cases
+from client.cases import SiteCases, decode, patients, site_cases
 from client.manifest import Condition, Manifest, Row, read_manifest, write_manifest
 from client.site import Site
 from client.sources import CohortSource, manifest_entries
@@ -71,6 +71,11 @@ class FederationData:
     def loads(self) -> list[int]:
         """Training cases of each site, in the order of the sites."""
         return [len(cases.train) for cases in self.cases.values()]
+
+    def units(self, study: Study) -> list[int]:
+        """Training patients of each site, or training images where those are the study's unit of privacy."""
+        images = study.privacy is not None and study.privacy.unit == "image"
+        return [len(cases.train) if images else patients(cases.train) for cases in self.cases.values()]
 
     def _site(self, name: str, manifest: Path, device: str) -> Site:
         cohort = self.cohorts.get(name)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,24 +19,30 @@ from client.site import Site
 from client.sources import CohortSource
 from common.errors import ConsiliumError, OutputExists, QuorumNotReached, SiteRefused
 from common.files import unwritable, write_atomically
+from common.seeds import derive_seed
 from common.study import Study, load_study
 from deploy.baselines import train_baselines
 from deploy.engines import Engine, build_engine
 from deploy.federation import FederationData, bind, resolve
+from deploy.ledgers import FOLDER as LEDGERS
+from deploy.ledgers import rehearsing, with_ledgers
 from deploy.phantom import write_hospitals
 from server.record import RUN_FILE, described, read_run, write_run
 from server.report import render
 from server.study_run import CHECKPOINTS, MODEL_FILE, STUDY_FILE, RunPlan
 
 REPORT_FILE, LOGS = "report.html", "logs"
-RUN_FILES = {RUN_FILE, STUDY_FILE, MODEL_FILE, CHECKPOINTS, REPORT_FILE, LOGS}
+RUN_FILES = {RUN_FILE, STUDY_FILE, MODEL_FILE, CHECKPOINTS, REPORT_FILE, LOGS, LEDGERS}
 PHANTOM_SITES = 4
 Step = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a person asked for on the command line; see ``consilium simulate --help``."""
+    """What a person asked for on the command line; see ``consilium simulate --help``.
+
+    In a rehearsal (a simulation) privacy's noise is seeded, and no hospital's ledger is spent from.
+    """
 
     study: Path
     out: Path
@@ -51,6 +57,8 @@ class Request:
     baselines: bool = False
     overwrite: bool = False
     port: int = 0
+    budgets: Mapping[str, float] = field(default_factory=dict)
+    rehearsal: bool = True
 
 
 def launch(request: Request, step: Step = lambda _: None) -> dict[str, Any]:
@@ -85,6 +93,9 @@ def _run(
     request: Request, study: Study, data: FederationData, engine: Engine, scratch: Path, step: Step
 ) -> None:
     sites = data.materialise(scratch, request.device)
+    sites = with_ledgers(sites, data.units(study), study, request.out, request.budgets)
+    if request.rehearsal:
+        sites = rehearsing(sites, study, request.out, request.seed)
     plan = RunPlan(
         study=study,
         seed=request.seed,
@@ -92,6 +103,7 @@ def _run(
         engine=engine.name,
         expect_sites=len(sites),
         strict=True,
+        noise_seed=derive_seed(request.seed, "coordinator-noise") if request.rehearsal else None,
     )
     try:
         step("starting the sites")

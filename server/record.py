@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -19,7 +20,9 @@ from common.files import write_atomically
 from common.metrics import EvaluationSums, curves_of, metrics_of
 from common.study import Study, digest
 from common.tasks import Evaluation, SiteDescription
+from common.update import Contribution
 from common.weights import norm
+from server.guarantee import Noise, guarantee
 from server.rounds import TrainedRound
 
 SCHEMA = 1
@@ -29,11 +32,12 @@ Status = Literal["running", "completed", "failed", "interrupted"]
 
 @dataclass(slots=True)
 class RunRecord:
-    """A run so far. Its fields are those of run.json."""
+    """A run so far. Its fields are those of run.json; ``noise`` stands there in ``privacy``."""
 
     study: Study
     seed: int
     engine: str
+    noise: Noise = "secret"
     status: Status = "running"
     error: dict[str, str] | None = None
     sites: dict[str, Any] = field(default_factory=dict)
@@ -41,9 +45,13 @@ class RunRecord:
     final: dict[str, Any] | None = None
     baselines: dict[str, Any] | None = None
     files: dict[str, Any] = field(default_factory=dict)
+    privacy: dict[str, Any] | None = field(init=False)
     started_at: str = field(default_factory=lambda: _now())
     finished_at: str | None = None
     _began: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self.privacy = guarantee(self.study, self.noise)
 
     def describe_sites(self, descriptions: Mapping[str, SiteDescription]) -> None:
         """Enter what each site said of itself."""
@@ -71,13 +79,23 @@ class RunRecord:
                 "contributed": [c.site for c in trained.contributions],
                 "missing": dict(trained.missing),
                 "model_digest": model_digest,
-                "training": {
-                    c.site: {"cases": c.cases, "loss": c.loss, "update_norm": norm(c.delta)}
-                    for c in trained.contributions
-                },
+                "training": {c.site: _share(c) for c in trained.contributions},
                 "metrics": metrics,
             }
         )
+        self._enter_privacy(trained)
+
+    def _enter_privacy(self, trained: TrainedRound) -> None:
+        if self.privacy is None:
+            return
+        self.privacy["ledger_heads"] |= {
+            c.site: c.ledger_head for c in trained.contributions if c.ledger_head
+        }
+        if trained.site_spending is not None:
+            spent = trained.site_spending
+            self.privacy["sites"]["noise_multiplier"] = spent.event.noise_multiplier
+            # JSON has no infinity: null where the noise is too little for any guarantee.
+            self.privacy["sites"]["epsilon"].append(spent.epsilon if math.isfinite(spent.epsilon) else None)
 
     def close(self, status: Status, error: ConsiliumError | None = None) -> None:
         """Say how the run ended."""
@@ -106,11 +124,23 @@ class RunRecord:
             "final": self.final,
             "baselines": self.baselines,
             "files": self.files,
+            "privacy": self.privacy,
         }
 
     def write(self, folder: Path) -> None:
         """Put the document into ``folder``."""
         write_run(folder, self.to_dict())
+
+
+def _share(contribution: Contribution) -> dict[str, Any]:
+    """What one site did in one round; the figures of privacy only where there are any."""
+    spent = {name: getattr(contribution, name) for name in ("epsilon", "target_delta", "clip_norm")}
+    return {
+        "cases": contribution.cases,
+        "loss": contribution.loss,
+        "update_norm": norm(contribution.delta),
+        **{name: value for name, value in spent.items() if value is not None},
+    }
 
 
 def described(error: ConsiliumError) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """One round: ask, check, combine; and counting how the model does.
 
-Invariant: what a round gives depends on who contributed, not on who answered first. Contributions are
-combined, and counts summed, in the order of the sites' names.
+Invariants: what a round gives depends on who contributed, not on who answered first; contributions are
+combined, and counts summed, in the order of the sites' names. In a study with ``[privacy.sites]`` nothing but
+the mechanism's noised mean reaches the strategy, and no count of contributions decides anything.
 """
 
 from __future__ import annotations
@@ -9,17 +10,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from flwr.app import MessageType, RecordDict
 from flwr.serverapp import Grid
 
 from common.balance import balanced_weights
 from common.errors import (
+    BudgetSpent,
     ConsiliumError,
     ModelDiverged,
     NothingLearned,
+    PrivacyRequired,
     QuorumNotReached,
+    Refusal,
     SiteRefused,
     TaskInvalid,
     UpdateRefused,
@@ -40,19 +44,27 @@ from server.exchange import NO_REPLY, ask
 from server.gate import admit
 from server.roster import Roster, reasons
 from server.selection import select_sites
+from server.site_privacy import SiteMechanism, SiteSpending
 from server.strategies import Strategy
 
 Answer = TypeVar("Answer")
 DESCRIBE_S = 60.0  # a newcomer that takes longer is asked again next round
+NOISE_MARGIN = 1000  # cases that the noise on a small site's counts may add
+PRIVACY_REFUSALS = frozenset({BudgetSpent.code, PrivacyRequired.code})
+"""A hospital's right, in a simulation as in life: the study goes on with the others."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainedRound:
-    """What a round of training gave: the new model, who made it, and who did not and why."""
+    """What a round of training gave: the new model, who made it, and who did not and why.
+
+    ``site_spending`` is what all rounds so far cost the sites, where the coordinator adds noise.
+    """
 
     weights: Weights
     contributions: tuple[Contribution, ...]
     missing: Mapping[str, str]
+    site_spending: SiteSpending | None = None
 
 
 class RoundEngine:
@@ -67,8 +79,22 @@ class RoundEngine:
         strategy: Strategy,
         *,
         strict: bool = False,
+        noise_seed: int | None = None,
     ) -> None:
-        """An engine that goes on without sites that refuse a task or, if ``strict``, stops at the first."""
+        """An engine that goes on without sites that refuse a task or, if ``strict``, stops at the first.
+
+        Args:
+            grid: Carries the messages.
+            study: What is run.
+            seed: Decides every random choice that is not private noise.
+            roster: Who is there.
+            strategy: Combines the updates.
+            strict: Stop at a refusal, unless a hospital's privacy is the reason.
+            noise_seed: Simulation only: seeds the coordinator's private noise and sampling.
+
+        Raises:
+            PrivacyUnreachable: No noise of use reaches the epsilon that the study has for its sites.
+        """
         self._grid = grid
         self._study = study
         self._text = to_canonical(study)
@@ -76,76 +102,117 @@ class RoundEngine:
         self._roster = roster
         self._strategy = strategy
         self._strict = strict
+        self._private = study.privacy is not None and study.privacy.at_sites
+        self._mechanism = SiteMechanism.of(study, noise_seed)
+        self._ledger_heads: dict[str, str] = {}
 
     def train(self, round_number: int, base: Weights) -> TrainedRound:
         """One round of training from ``base``.
 
         Raises:
-            QuorumNotReached: Fewer usable contributions than ``min_sites``.
+            QuorumNotReached: Fewer usable contributions than ``min_sites``; with ``[privacy.sites]``, fewer
+                sites are there before the round.
             NothingLearned: The strategy got too few, or the contributions changed nothing.
             ModelDiverged: The new weights are not finite.
         """
         federation = self._study.federation
         self._roster.refresh(self._grid, self._study, min(federation.deadline_s, DESCRIBE_S))
-        chosen = select_sites(
-            list(self._roster.nodes),
-            federation.fraction_sites,
-            federation.min_sites,
-            self._seed,
-            round_number,
-        )
+        chosen = self._choose(round_number)
         task = self._train_task(round_number, digest(base))
-        read = self._reader(task, base)
-        given, missing = self._ask(chosen, MessageType.TRAIN, task, base, read)
+        contents = self._train_contents(chosen, task, base)
+        given, missing = self._ask(contents, MessageType.TRAIN, round_number, self._reader(task, base))
         missing = {**reasons(self._roster.refused), **missing}
-        if len(given) < federation.min_sites:
-            raise QuorumNotReached(_quorum(round_number, len(given), federation.min_sites, missing))
         contributions = tuple(given[site] for site in sorted(given))
-        delta = self._strategy.combine(round_number, contributions)
-        if norm(delta) == 0:
-            raise NothingLearned(f"round {round_number}: the contributions change nothing")
-        weights = add(base, delta)
-        if not math.isfinite(norm(weights)):
-            raise ModelDiverged(f"round {round_number}: the combined weights are not finite")
-        return TrainedRound(weights, contributions, missing)
+        self._ledger_heads |= {c.site: c.ledger_head for c in contributions if c.ledger_head}
+        if self._mechanism is None:
+            self._check_quorum(round_number, len(given), "usable updates", missing)
+        weights = self._combined(round_number, base, contributions)
+        spending = None if self._mechanism is None else self._mechanism.spent(round_number)
+        return TrainedRound(weights, contributions, missing, spending)
 
     def evaluate(self, round_number: int, weights: Weights) -> dict[str, Evaluation]:
         """Counts of every site that has test cases and answers, by name in order."""
         sites = [s for s in sorted(self._roster.nodes) if self._roster.descriptions[s].test_cases]
         task = EvaluateTask(self._text, round_number, digest(weights))
+        contents = dict.fromkeys(sites, task_content(task, weights_record(weights)))
         classes = len(self._study.study.classes)
 
         def read(content: RecordDict, site: str) -> Evaluation:
             evaluation = read_evaluation(content, classes)
             if (evaluation.site, evaluation.base_digest) != (site, task.base_digest):
                 raise TaskInvalid("evaluation of another site or model")
-            if evaluation.sums.n > self._roster.descriptions[site].test_cases:
+            if evaluation.sums.n > self._most_counted(site):
                 raise TaskInvalid("evaluation of more cases than the site described")
             return evaluation
 
-        given, _ = self._ask(sites, MessageType.EVALUATE, task, weights, read)
+        given, _ = self._ask(contents, MessageType.EVALUATE, round_number, read)
         return {site: given[site] for site in sorted(given)}
+
+    def _most_counted(self, site: str) -> int:
+        """How many test cases a site may count: those it described or, under noise, somewhat more."""
+        described = self._roster.descriptions[site].test_cases
+        noised = self._study.privacy is not None and self._study.privacy.evaluation_epsilon is not None
+        return 2 * described + NOISE_MARGIN if noised else described
+
+    def _choose(self, round_number: int) -> list[str]:
+        """Who trains in a round.
+
+        Raises:
+            QuorumNotReached: See :meth:`train`.
+        """
+        federation, present = self._study.federation, list(self._roster.nodes)
+        if self._mechanism is None:
+            fraction, least = federation.fraction_sites, federation.min_sites
+            return select_sites(present, fraction, least, self._seed, round_number)
+        # Before the round, because afterwards the number would tell who answered.
+        self._check_quorum(round_number, len(present), "sites there", reasons(self._roster.refused))
+        return self._mechanism.choose(present, round_number)
+
+    def _check_quorum(self, round_number: int, count: int, what: str, missing: Mapping[str, str]) -> None:
+        needed = self._study.federation.min_sites
+        if count < needed:
+            why = "".join(f"\n  {site}: {reason}" for site, reason in list(missing.items())[:10])
+            raise QuorumNotReached(f"round {round_number}: {count} {what}, {needed} needed{why}")
+
+    def _combined(self, round_number: int, base: Weights, given: Sequence[Contribution]) -> Weights:
+        """The model that the contributions make of ``base``; see :meth:`train` for what it raises."""
+        if self._mechanism is not None:
+            given = [self._mechanism.release(round_number, base, given)]
+        delta = self._strategy.combine(round_number, given)
+        if norm(delta) == 0:
+            raise NothingLearned(f"round {round_number}: the contributions change nothing")
+        weights = add(base, delta)
+        if not math.isfinite(norm(weights)):
+            raise ModelDiverged(f"round {round_number}: the combined weights are not finite")
+        return weights
+
+    def _train_contents(self, sites: Sequence[str], task: TrainTask, base: Weights) -> dict[str, RecordDict]:
+        """What each site is sent. They differ in the ledger's head alone, and share one record of weights."""
+        record = weights_record(base)
+        heads = {site: self._ledger_heads.get(site, "") for site in sites}
+        contents = {
+            head: task_content(replace(task, ledger_head=head), record) for head in set(heads.values())
+        }
+        return {site: contents[head] for site, head in heads.items()}
 
     def _ask(
         self,
-        sites: Sequence[str],
+        contents: Mapping[str, RecordDict],
         message_type: str,
-        task: TrainTask | EvaluateTask,
-        weights: Weights,
+        round_number: int,
         read: Callable[[RecordDict, str], Answer],
     ) -> tuple[dict[str, Answer], dict[str, str]]:
         """What the sites answered as read by ``read``, and why others did not; both by name."""
-        content = task_content(task, weights_record(weights))
-        names = {self._roster.nodes[site]: site for site in sites}
+        names = {self._roster.nodes[site]: site for site in contents}
         given: dict[str, Answer] = {}
         missing: dict[str, str] = {}
-        contents = dict.fromkeys(names, content)
-        group = f"{message_type}-{task.round}"
-        for reply in ask(self._grid, contents, message_type, group, self._study.federation.deadline_s):
+        sent = {node: contents[site] for node, site in names.items()}
+        group = f"{message_type}-{round_number}"
+        for reply in ask(self._grid, sent, message_type, group, self._study.federation.deadline_s):
             site = names[reply.node_id]
             if reply.refusal is not None or reply.content is None:
                 missing[site] = str(reply.refusal)
-                if self._strict and reply.refusal is not None and reply.refusal.code != NO_REPLY:
+                if self._strict and reply.refusal is not None and _stops(reply.refusal):
                     raise SiteRefused(f"{site}: {reply.refusal}", hint=reply.refusal.hint)
                 continue
             try:
@@ -170,7 +237,7 @@ class RoundEngine:
     def _reader(self, task: TrainTask, base: Weights) -> Callable[[RecordDict, str], Contribution]:
         def read(content: RecordDict, site: str) -> Contribution:
             contribution = read_contribution(content)
-            admit(contribution, site, task.round, base, task.base_digest)
+            admit(contribution, site, task.round, base, task.base_digest, private=self._private)
             described = self._roster.descriptions[site].train_cases
             if contribution.cases > described:
                 raise UpdateRefused(f"weight of {contribution.cases} cases, {described} described")
@@ -180,6 +247,6 @@ class RoundEngine:
         return read
 
 
-def _quorum(round_number: int, given: int, needed: int, missing: Mapping[str, Any]) -> str:
-    why = "\n".join(f"  {site}: {reason}" for site, reason in list(missing.items())[:10])
-    return f"round {round_number}: {given} usable updates, {needed} needed" + (f"\n{why}" if why else "")
+def _stops(refusal: Refusal) -> bool:
+    """Whether a strict run ends with this refusal."""
+    return refusal.code not in {NO_REPLY, *PRIVACY_REFUSALS}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import random
+from collections.abc import Iterable, Sequence
 
 from common.seeds import generator
 
@@ -18,3 +19,11 @@ def select_sites(
     share = math.ceil(round(fraction * len(sites), 9))  # 0.28 * 25 is 7.000000000000001
     count = min(len(sites), max(at_least, share))
     return sorted(generator(seed, "selection", round_number).sample(sorted(sites), count))
+
+
+def poisson_sample(sites: Iterable[str], rate: float, source: random.Random) -> list[str]:
+    """Each site with probability ``rate``, whatever becomes of the others, sorted by name; it may be nobody.
+
+    The sampling that the accountants' amplification holds for. ``source`` must be one that no site knows.
+    """
+    return [site for site in sorted(sites) if source.random() < rate]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +17,11 @@ from common.models import initial_weights
 from common.study import Study, digest, load_study, to_toml
 from common.weights import Weights, save_weights
 from common.weights import digest as weights_digest
+from server.averaging import mean_weights
+from server.guarantee import Noise
 from server.record import RunRecord, pooled_and_sites, sums_of
 from server.roster import Roster, gather, reasons
-from server.rounds import RoundEngine
+from server.rounds import PRIVACY_REFUSALS, RoundEngine
 from server.strategies import build_strategy
 
 MODEL_FILE, STUDY_FILE, CHECKPOINTS = "model.safetensors", "study.toml", "checkpoints"
@@ -35,7 +38,11 @@ class RunPlan:
         engine: Name of what carries the messages, for the record.
         expect_sites: Nodes to wait for before round 1; 0 for the study's ``min_sites``.
         gather_timeout_s: How long to wait for them.
-        strict: Stop when any site refuses (simulation), instead of going on without it.
+        strict: Stop when any site refuses (simulation), instead of going on without it. A hospital that
+            refuses for its privacy's sake never stops a study.
+        noise_seed: Simulation only: privacy's noise and sampling are drawn from it, at the sites by what they
+            are told and at the coordinator by this. Whoever knows it can take the noise off, so the model is
+            not private; run.json and the report say so.
     """
 
     study: Study
@@ -45,6 +52,7 @@ class RunPlan:
     expect_sites: int = 0
     gather_timeout_s: float = 60.0
     strict: bool = False
+    noise_seed: int | None = None
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> RunPlan:
@@ -57,11 +65,12 @@ class RunPlan:
             expect_sites=int(config.get("expect-sites", 0)),
             gather_timeout_s=float(config.get("gather-timeout-s", 60.0)),
             strict=bool(config.get("strict", False)),
+            noise_seed=int(config["noise-seed"]) if "noise-seed" in config else None,
         )
 
     def run_config(self, study_file: Path) -> dict[str, str | int | float | bool]:
         """The plan as a Flower run config, its study standing in ``study_file``."""
-        return {
+        config: dict[str, str | int | float | bool] = {
             "study": str(study_file),
             "seed": self.seed,
             "out": str(self.out),
@@ -70,6 +79,7 @@ class RunPlan:
             "gather-timeout-s": self.gather_timeout_s,
             "strict": self.strict,
         }
+        return config if self.noise_seed is None else {**config, "noise-seed": self.noise_seed}
 
 
 def run_study(grid: Grid, plan: RunPlan) -> RunRecord:
@@ -78,7 +88,8 @@ def run_study(grid: Grid, plan: RunPlan) -> RunRecord:
     Raises:
         ConsiliumError: The study could not be finished; run.json says why.
     """
-    record = RunRecord(plan.study, plan.seed, plan.engine)
+    noise: Noise = "secret" if plan.noise_seed is None else "seeded"
+    record = RunRecord(plan.study, plan.seed, plan.engine, noise)
     _prepare(plan.out, plan.study)
     try:
         _run(grid, plan, record)
@@ -103,41 +114,60 @@ def _run(grid: Grid, plan: RunPlan, record: RunRecord) -> None:
     record.describe_sites(roster.descriptions)
     _check_roster(roster, plan)
     record.write(plan.out)
+    strategy = build_strategy(study.federation.strategy)
     engine = RoundEngine(
-        grid, study, plan.seed, roster, build_strategy(study.federation.strategy), strict=plan.strict
+        grid, study, plan.seed, roster, strategy, strict=plan.strict, noise_seed=plan.noise_seed
     )
     weights: Weights = initial_weights(study, plan.seed)
+    models: deque[Weights] = deque(maxlen=study.federation.average_last)
     for number in range(1, study.federation.rounds + 1):
-        weights = _round(engine, number, weights, plan, record)
+        weights = _round(engine, number, weights, models, plan, record)
     record.describe_sites(roster.descriptions)
-    _keep_model(weights, plan, record)
+    _keep_model(mean_weights(models), plan, record)
 
 
-def _round(engine: RoundEngine, number: int, base: Weights, plan: RunPlan, record: RunRecord) -> Weights:
-    """One round, kept: the new weights."""
+def _round(
+    engine: RoundEngine,
+    number: int,
+    base: Weights,
+    models: deque[Weights],
+    plan: RunPlan,
+    record: RunRecord,
+) -> Weights:
+    """One round, kept: the new weights, which are also put to the last ``models``."""
     began = time.monotonic()
-    federation, classes = plan.study.federation, plan.study.study.classes
     trained = engine.train(number, base)
     checkpoint = f"{CHECKPOINTS}/round-{number:04d}.safetensors"
     save_weights(plan.out / checkpoint, trained.weights, _about(plan, number))
     record.files.setdefault("checkpoints", []).append(checkpoint)
-    last = number == federation.rounds
-    metrics = None
-    if last or number % federation.evaluate_every == 0:
-        counts = sums_of(engine.evaluate(number, trained.weights))
-        metrics = pooled_and_sites(counts, classes)
-        if last:
-            found = pooled_and_sites(counts, classes, curves=True) or {"pooled": None, "sites": {}}
-            record.final = {"round": number, "model_digest": weights_digest(trained.weights), **found}
+    models.append(trained.weights)
+    metrics = _test(engine, number, models, plan, record)
     duration_s = time.monotonic() - began
     record.enter_round(number, duration_s, trained, weights_digest(trained.weights), metrics)
     record.write(plan.out)
     return trained.weights
 
 
+def _test(
+    engine: RoundEngine, number: int, models: deque[Weights], plan: RunPlan, record: RunRecord
+) -> dict[str, Any] | None:
+    """How the mean of the last models does, or None in a round that is not tested."""
+    federation, classes = plan.study.federation, plan.study.study.classes
+    last = number == federation.rounds
+    if not last and number % federation.evaluate_every:
+        return None
+    model = mean_weights(models)
+    counts = sums_of(engine.evaluate(number, model))
+    if last:
+        found = pooled_and_sites(counts, classes, curves=True) or {"pooled": None, "sites": {}}
+        record.final = {"round": number, "model_digest": weights_digest(model), **found}
+    return pooled_and_sites(counts, classes)
+
+
 def _check_roster(roster: Roster, plan: RunPlan) -> None:
-    if plan.strict and roster.refused:
-        site, refusal = next(iter(sorted(roster.refused.items())))
+    refused = [item for item in sorted(roster.refused.items()) if item[1].code not in PRIVACY_REFUSALS]
+    if plan.strict and refused:
+        site, refusal = refused[0]
         raise SiteRefused(f"{site}: {refusal}", hint=refusal.hint)
     needed = plan.study.federation.min_sites
     if len(roster.nodes) < needed:

@@ -6,6 +6,7 @@
     audit.jsonl   what was done, chained by hashes (audit.head: its last digest)
     keys/         the key of the pseudonyms; a copy of it belongs in the hospital's safe
     cohorts/      the pixels of each cohort
+    ledgers/      what private training has spent of each cohort; they outlive the cohorts
     inbox/        what an archive sent, until it has been taken in
 
 Only its owner can read it (mode 0700).
@@ -26,6 +27,8 @@ from pathlib import Path
 from client.cohorts.catalogue import Catalogue
 from client.cohorts.settings import POLICY_TEMPLATE, SITE_TEMPLATE, Policy, SiteSettings, read_settings
 from client.dicom.pseudonyms import KEY_BYTES, Pseudonyms
+from client.ledger import HEAD_SUFFIX, SUFFIX, Ledger
+from client.ledger.witness import ledgers_told
 from common.audit import AuditLog, Fact
 from common.errors import HomeBusy, HomeInvalid, HomeMissing, OutputExists
 from common.files import unwritable, write_atomically
@@ -92,13 +95,37 @@ class Home:
             raise ValueError("not a cohort's name")
         return self.folder / "cohorts" / name
 
+    def ledger(self, cohort: str) -> Ledger:
+        """What private training has spent of a cohort, against the hospital's budget for it.
+
+        Raises:
+            ValueError: That is no name of a cohort; it could lead out of the home.
+        """
+        if not COHORT_NAME.fullmatch(cohort):
+            raise ValueError("not a cohort's name")
+        path = self.folder / "ledgers" / f"{cohort}{SUFFIX}"
+        return Ledger(path, self.policy.privacy.budget(cohort), self._audit_log)
+
+    def ledgers(self) -> tuple[str, ...]:
+        """Names of the cohorts that ever spent something, as the ledgers' files and the audit log know them.
+
+        Raises:
+            AuditBroken: The log is not the one that was written.
+        """
+        kept = (path for path in (self.folder / "ledgers").glob("*") if path.suffix in (SUFFIX, HEAD_SUFFIX))
+        return tuple(sorted({path.stem for path in kept} | ledgers_told(self._audit_log)))
+
     def audit(self, event: str, **facts: Fact) -> None:
         """Add a line to the audit log.
 
         Raises:
             AuditBroken: The log is not the one that was written.
         """
-        AuditLog(self.folder / "audit.jsonl").append(event, **facts)
+        self._audit_log.append(event, **facts)
+
+    @property
+    def _audit_log(self) -> AuditLog:
+        return AuditLog(self.folder / "audit.jsonl")
 
     @contextmanager
     def changing(self, cohort: str) -> Iterator[None]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from client.ledger.budget import Budget
 from client.pacs.settings import Archive, Receiver
 from common.errors import HomeInvalid
 
@@ -28,6 +29,36 @@ class SiteSettings(Table):
     archives: dict[SiteName, Archive] = {}
 
 
+class CohortBudget(Table):
+    """``[privacy.cohorts.NAME]``: what one cohort may spend instead; what is left away is as for all."""
+
+    epsilon: float | None = Field(None, gt=0.0)
+    delta: float | None = Field(None, gt=0.0, lt=1.0)
+
+
+class PrivacyPolicy(Table):
+    """``[privacy]``: how much private training may tell of a patient, over all studies there ever are.
+
+    Attributes:
+        epsilon: What a cohort may spend, as its ledger adds it up.
+        delta: The probability that the guarantee leaves open; well below one in the number of patients.
+        accountant: Who adds up.
+        required: Whether the hospital takes part only in studies that train with differential privacy.
+        cohorts: What single cohorts may spend instead.
+    """
+
+    epsilon: float = Field(8.0, gt=0.0)
+    delta: float = Field(1e-5, gt=0.0, lt=1.0)
+    accountant: Literal["prv", "rdp"] = "prv"
+    required: bool = False
+    cohorts: dict[SiteName, CohortBudget] = {}
+
+    def budget(self, cohort: str) -> Budget:
+        """What a cohort may spend."""
+        own = self.cohorts.get(cohort, CohortBudget())
+        return Budget(own.epsilon or self.epsilon, own.delta or self.delta, self.accountant)
+
+
 class Policy(Table):
     """``policy.toml``: what the hospital allows, whoever asks.
 
@@ -37,6 +68,7 @@ class Policy(Table):
         share_summary: Whether such a summary may be sent at all.
         file_time_s: Longest time that one file may take to be read and decoded.
         file_memory_mib: Most memory that doing so may take.
+        privacy: What private training may spend.
     """
 
     quarantine_limit: float = Field(0.2, ge=0.0, le=1.0)
@@ -44,6 +76,7 @@ class Policy(Table):
     share_summary: bool = True
     file_time_s: float = Field(10.0, gt=0.0)
     file_memory_mib: int = Field(2048, ge=512)
+    privacy: PrivacyPolicy = PrivacyPolicy()
 
 
 SITE_TEMPLATE = """\
@@ -77,6 +110,18 @@ min_cell = 10              # counts below it are not named in a summary for the 
 share_summary = true       # false: no summary is sent at all
 file_time_s = 10.0         # longest time to read and decode one file
 file_memory_mib = 2048     # most memory that this may take
+
+# What private training may tell of any one patient, over all studies there ever are. The ledger adds it up
+# (`consilium site ledger show`); a round that would exceed it is refused. docs/privacy.md says what it means.
+[privacy]
+epsilon = 8.0              # for each cohort; smaller is more private
+delta = 1e-5               # well below one in the number of patients
+accountant = "prv"         # who adds up: prv (tight) or rdp
+required = false           # true: only studies that train with differential privacy
+
+# [privacy.cohorts.NAME]   # for one cohort instead
+# epsilon = 3.0
+# delta = 1e-6
 """
 
 Settings = TypeVar("Settings", bound=Table)

@@ -11,13 +11,15 @@ from torch import nn
 
 from common.models.classifier import SequenceClassifier
 from common.models.encoders import Encoder, FrameEncoder, NoEncoder, RowEncoder
+from common.models.hog import HogFrames, HogRows
 from common.models.pooling import AttentionPool, LastPool, MaxPool, MeanPool
 from common.models.state import state_of
+from common.private.recurrent import GRU, LSTM, RNN
 from common.seeds import derive_seed
 from common.study import Model, Rows, Study
 from common.study.sections import Sequence
 
-CELLS: dict[str, Callable[..., nn.RNNBase]] = {"gru": nn.GRU, "lstm": nn.LSTM, "rnn": nn.RNN}
+CELLS: dict[str, Callable[..., nn.RNNBase]] = {"gru": GRU, "lstm": LSTM, "rnn": RNN}
 
 
 def build_model(study: Study) -> SequenceClassifier:
@@ -48,8 +50,8 @@ def _encoder(model: Model, sequence: Sequence) -> Encoder:
     if model.encoder == "none":
         return NoEncoder(height * width)
     if isinstance(sequence, Rows):
-        return RowEncoder(width)
-    return FrameEncoder(sequence.frame)
+        return HogRows(width) if model.encoder == "hog" else RowEncoder(width)
+    return HogFrames(sequence.frame) if model.encoder == "hog" else FrameEncoder(sequence.frame)
 
 
 def _pooling(model: Model) -> nn.Module:

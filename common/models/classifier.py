@@ -13,8 +13,8 @@ from common.models.masks import all_full, time_mask
 class SequenceClassifier(nn.Module):
     """Class logits of padded sequences.
 
-    The recurrent stack is torch's own (``nn.GRU``, ``nn.LSTM``, ``nn.RNN``), so its weights are
-    called what everybody calls them: ``recurrent.weight_ih_l0`` and so on.
+    The recurrent stack is torch's own (``nn.GRU``, ``nn.LSTM``, ``nn.RNN``) or a subclass, so its weights
+    are called what everybody calls them: ``recurrent.weight_ih_l0`` and so on.
     """
 
     def __init__(

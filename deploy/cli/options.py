@@ -64,6 +64,17 @@ Out = Annotated[
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in DIR.")]
 
+Budgets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--budget",
+        metavar="[SITE=]EPSILON",
+        help="Privacy that a virtual hospital, or each, may spend in a private study; repeat it. A cohort's "
+        "stands in its hospital's policy.",
+        show_default=False,
+    ),
+]
+
 
 def pairs(texts: list[str] | None, option: str, form: str = "COLUMN=VALUE") -> tuple[tuple[str, str], ...]:
     """Texts such as COLUMN=VALUE, each as its two parts.
@@ -76,6 +87,24 @@ def pairs(texts: list[str] | None, option: str, form: str = "COLUMN=VALUE") -> t
         if not equals or not key:
             raise typer.BadParameter(f"{text!r} is not {form}", param_hint=option)
     return tuple((key, value) for _, key, _, value in found)
+
+
+def budgets(texts: list[str] | None) -> dict[str, float]:
+    """Epsilon by site, with the name "" for all others.
+
+    Raises:
+        typer.BadParameter: One is not a number above zero.
+    """
+    found = {}
+    for text in texts or ():
+        site, _, epsilon = text.rpartition("=")
+        try:
+            found[site] = float(epsilon)
+        except ValueError:
+            found[site] = 0.0
+        if not 0 < found[site] < float("inf"):
+            raise typer.BadParameter(f"{text!r} is not [SITE=]EPSILON", param_hint="--budget")
+    return found
 
 
 class SimulationEngine(StrEnum):

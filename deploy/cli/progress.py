@@ -7,7 +7,7 @@ engine, in this process or in another one.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -104,6 +104,8 @@ def _round_line(entry: Mapping[str, Any], total: int) -> str:
     pooled = (entry["metrics"] or {}).get("pooled") or {}
     parts = [f"round {entry['round']}/{total}"]
     parts += [f"{name} {pooled[key]:.3f}" for key, name in _HEADLINES if pooled.get(key) is not None]
+    if spent := [told["epsilon"] for told in entry["training"].values() if told.get("epsilon") is not None]:
+        parts.append(f"epsilon {max(spent):.2f}")
     parts.append(f"{len(entry['contributed'])} sites")
     if entry["missing"]:
         parts.append(f"{len(entry['missing'])} missing")
@@ -130,24 +132,53 @@ def show_summary(run: Mapping[str, Any], out: Path) -> None:
     title = f"{run['study']['study']['name']} after {len(run['rounds'])} rounds, on test cases"
     table = Table(title=Text(title), box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("", no_wrap=True)
-    for _, heading in _COLUMNS:
+    spent = _spent(run)
+    columns = [column for column in _COLUMNS if not spent or column[0] != "precision"]  # 80 characters
+    for _, heading in columns:
         table.add_column(heading, justify="right")
+    if spent:
+        table.add_column("epsilon", justify="right")
     for name, metrics in list(sites.items())[:_MOST_SITES]:
-        table.add_row(Text(name), *_cells(metrics))
+        table.add_row(
+            Text(name), *_cells(metrics, columns), *([f"{spent[name]:.2f}"] if name in spent else [])
+        )
     if len(sites) > _MOST_SITES:
         table.add_row(f"and {len(sites) - _MOST_SITES} more sites")
     table.add_section()
-    table.add_row("all sites", *_cells(run["final"]["pooled"] or {}), style="bold")
+    table.add_row("all sites", *_cells(run["final"]["pooled"] or {}, columns), style="bold")
     for name, metrics in _baseline_rows(run["baselines"]):
-        table.add_row(Text(name), *_cells(metrics), style="dim")
+        table.add_row(Text(name), *_cells(metrics, columns), style="dim")
     console.print(table)
     devices = sorted({site["device"] for site in run["sites"].values()})
     console.print(f"trained on {', '.join(devices)} in {run['duration_s']:.1f} s")
     for site, about in list(run["sites"].items())[:_MOST_SITES]:
         for note in about["notes"]:
             console.print(f"note: {site}: {note}")
+    for line in _privacy_notes(run):
+        console.print(line)
     console.print(f"model   {out / 'model.safetensors'}")
     console.print(f"report  {out / 'report.html'}")
+
+
+def _spent(run: Mapping[str, Any]) -> dict[str, float]:
+    """Epsilon of each site after its last contribution; empty without privacy."""
+    told = [
+        (site, about.get("epsilon")) for entry in run["rounds"] for site, about in entry["training"].items()
+    ]
+    return {site: epsilon for site, epsilon in told if epsilon is not None}
+
+
+def _privacy_notes(run: Mapping[str, Any]) -> Iterator[str]:
+    """What a person must know before trusting the epsilons above."""
+    privacy = run.get("privacy")
+    if privacy is None:
+        return
+    reasons = {site: why for entry in run["rounds"] for site, why in entry["missing"].items()}
+    for site, why in list(reasons.items())[:_MOST_SITES]:
+        yield f"note: {site}: {why}"
+    if privacy["noise"] == "seeded":
+        yield "note: a simulation's noise is seeded, so whoever has the seed can take it off:"
+        yield "      this model shows what privacy costs, and is itself not private."
 
 
 def _baseline_rows(baselines: Mapping[str, Any] | None) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -158,6 +189,6 @@ def _baseline_rows(baselines: Mapping[str, Any] | None) -> Iterator[tuple[str, M
         )
 
 
-def _cells(metrics: Mapping[str, Any]) -> list[str]:
-    values = [metrics.get(key) for key, _ in _COLUMNS]
+def _cells(metrics: Mapping[str, Any], columns: Sequence[tuple[str, str]]) -> list[str]:
+    values = [metrics.get(key) for key, _ in columns]
     return ["-" if v is None else str(v) if isinstance(v, int) else f"{v:.3f}" for v in values]

@@ -35,6 +35,7 @@ def simulate(
         options.SimulationEngine, typer.Option(help="ray: Flower's runtime, for what outgrows one machine.")
     ] = options.SimulationEngine.inprocess,
     baselines: options.Baselines = False,
+    budget: options.Budgets = None,
     overwrite: options.Overwrite = False,
     as_json: options.Json = False,
 ) -> None:
@@ -56,6 +57,7 @@ def simulate(
         device=device,
         engine=str(engine),
         baselines=baselines,
+        budgets=options.budgets(budget),
         overwrite=overwrite,
     )
 
@@ -76,6 +78,7 @@ def local(
     ] = options.LocalEngine.superlink,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the SuperLink; 0 for a free one.")] = 0,
     baselines: options.Baselines = False,
+    budget: options.Budgets = None,
     overwrite: options.Overwrite = False,
     as_json: options.Json = False,
 ) -> None:
@@ -93,8 +96,10 @@ def local(
         device=device,
         engine=str(engine),
         baselines=baselines,
+        budgets=options.budgets(budget),
         overwrite=overwrite,
         port=port,
+        rehearsal=False,
     )
 
 

@@ -15,6 +15,7 @@ torch.set_num_threads(1)
 torch.optim.SGD([torch.zeros(1)], lr=1.0)
 # What a site logs of a refusal is for its own administrator; a simulation shows the error itself.
 logging.getLogger("consilium").addHandler(logging.NullHandler())
+logging.getLogger("consilium").propagate = False  # libraries give the root logger handlers of their own
 
 
 def context_of(node_id: int, site: Site) -> Context:

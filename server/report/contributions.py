@@ -134,11 +134,15 @@ def _ranges(numbers: Sequence[int]) -> str:
 def _notes(run: Run, hidden: int) -> list[str | None]:
     cut = f"The {SHOWN} sites that missed the most rounds are shown; {number(hidden)} more are in run.json."
     idle = any(_state(r, name) == "idle" for r in run.rounds for name in _names(run))
+    private = run.privacy is not None and run.privacy.unit is not None
     asked = " A thin line: the site was not asked in that round." if idle else ""
     return [
         cut if hidden else None,
         f"Rounds over time, left to right: a high bar is a contribution, a low bar a missed round.{asked}",
         "Update norm: how far a round moved the model at that site. An outlier deserves a look.",
+        "Sites that train privately tell no training loss: there would be no noise on it."
+        if private
+        else None,
     ]
 
 

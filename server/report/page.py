@@ -12,6 +12,7 @@ from server.report.comparison import comparison
 from server.report.contributions import contributions, remarks
 from server.report.curves import curves
 from server.report.glossary import glossary
+from server.report.privacy import privacy, spent_figures, warning
 from server.report.provenance import provenance
 from server.report.quality import quality
 from server.report.record import Run, parse_run
@@ -44,7 +45,7 @@ def render(run: Mapping[str, Any], study_toml: str) -> str:
 
 def _header(run: Run) -> Markup:
     status = badge(run.status, Standing.good if run.status == "completed" else Standing.warn)
-    below = banner(run), key_figures(figures(run))
+    below = banner(run), warning(run), key_figures([*figures(run), *spent_figures(run)])
     return header("Consilium training report", status, run.name, lede(run), *below)
 
 
@@ -55,10 +56,11 @@ def _sections(run: Run, study_toml: str) -> list[Markup | None]:
         section("results", evaluated, results(run)),
         section("comparison", "What federating bought", comparison(run)),
         section("rounds", "Round by round", curves(run)),
+        section("privacy", "Privacy", privacy(run)),
         section("quality", "How the shared model errs", quality(run)),
         section("contributions", "What each site contributed", contributions(run)),
         section("notes", "Notes on the data", remarks(run.sites)),
         section("provenance", "How it was run", provenance(run)),
         section("study", "The study file", toml),
-        section("words", "What the words mean", glossary()),
+        section("words", "What the words mean", glossary(private=run.privacy is not None)),
     ]

@@ -43,9 +43,15 @@ def _what(run: Run) -> dict[str, Child]:
         "Training at a site": f"{learning}, {batches}",
         "Strategy": strategy["name"] + (f" ({options})" if options else ""),
         "Rounds": f"{number(len(run.rounds))} of {number(run.planned_rounds)}",
+        "Model kept": _kept(federation.get("average_last", 1)),
         "Classes": ", ".join(run.classes),
         "Seed": str(run.document["seed"]),
     }
+
+
+def _kept(last: int) -> str | None:
+    """Which model was tested and kept, where it is not the last round's."""
+    return f"the mean of the models of the last {number(last)} rounds" if last > 1 else None
 
 
 def _where(run: Run) -> dict[str, Child]:

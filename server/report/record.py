@@ -67,11 +67,18 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What one site did in one round: ``loss`` is its mean training loss."""
+    """What one site did in one round: ``loss`` is its mean training loss.
+
+    ``epsilon`` is what the study has cost its units by then, for ``target_delta``; ``clip_norm`` where its
+    clipping is adapted. The three are None without private training, ``loss`` with it.
+    """
 
     cases: int
     loss: Number
     update_norm: Number
+    epsilon: Number = None
+    target_delta: Number = None
+    clip_norm: Number = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +124,28 @@ class Baselines:
 
 
 @dataclass(frozen=True, slots=True)
+class SiteGuarantee:
+    """The coordinator's noise, which hides whole sites; ``epsilon`` is what it cost after each round."""
+
+    target_delta: float
+    noise_multiplier: Number
+    clip_norm: float
+    planned_sites: int
+    sample_rate: float
+    epsilon: tuple[Number, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Privacy:
+    """What the run promises: ``unit`` is whose presence the sites' training hides, None if it hides none."""
+
+    seeded: bool
+    unit: str | None
+    exceptions: tuple[str, ...]
+    sites: SiteGuarantee | None
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """A whole run. ``document`` is kept for the values that are only printed."""
 
@@ -128,6 +157,7 @@ class Run:
     rounds: tuple[Round, ...]
     final: Evaluation | None
     baselines: Baselines | None
+    privacy: Privacy | None = None
 
     @property
     def name(self) -> str:
@@ -154,6 +184,7 @@ class Run:
 def parse_run(document: Object) -> Run:
     """The run that a run.json describes."""
     error, final, baselines = document["error"], document["final"], document["baselines"]
+    privacy = document.get("privacy")  # which the first release did not write
     return Run(
         document=document,
         status=document["status"],
@@ -164,7 +195,23 @@ def parse_run(document: Object) -> Run:
         # A study may allow that no site has test cases; then its end was not evaluated.
         final=_evaluation(final, final["round"]) if final and final["pooled"] else None,
         baselines=_baselines(baselines) if baselines else None,
+        privacy=_privacy(privacy) if privacy else None,
     )
+
+
+def _privacy(item: Object) -> Privacy:
+    sites = item["sites"]
+    return Privacy(
+        seeded=item["noise"] == "seeded",
+        unit=item["unit"],
+        exceptions=tuple(item["exceptions"]),
+        sites=_site_guarantee(sites) if sites else None,
+    )
+
+
+def _site_guarantee(item: Object) -> SiteGuarantee:
+    known = {field.name: item[field.name] for field in fields(SiteGuarantee)}
+    return SiteGuarantee(**{**known, "epsilon": tuple(_number(value) for value in item["epsilon"])})
 
 
 def _site(site: Object) -> Site:
@@ -173,12 +220,13 @@ def _site(site: Object) -> Site:
 
 
 def _round(item: Object) -> Round:
-    training = {
-        name: Share(share["cases"], _number(share["loss"]), _number(share["update_norm"]))
-        for name, share in item["training"].items()
-    }
+    training = {name: _share(share) for name, share in item["training"].items()}
     metrics = _evaluation(item["metrics"], item["round"]) if item["metrics"] else None
     return Round(item["round"], frozenset(item["contributed"]), item["missing"], training, metrics)
+
+
+def _share(item: Object) -> Share:
+    return Share(item["cases"], *(_number(item.get(f.name)) for f in fields(Share) if f.name != "cases"))
 
 
 def _evaluation(item: Object, number: int | None = None) -> Evaluation:

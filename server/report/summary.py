@@ -18,6 +18,7 @@ from server.report.record import Evaluation, Object, Run
 
 METRIC_NAMES = {"auroc": "AUROC", "accuracy": "accuracy"}
 _CELLS = {"gru": "a GRU", "lstm": "an LSTM", "rnn": "a simple recurrent network"}
+_FEATURES = {"cnn": " on CNN features", "hog": " on histograms of gradients"}
 _STOPPED = {
     "failed": "This run failed",
     "interrupted": "This run was interrupted",
@@ -50,7 +51,7 @@ def banner(run: Run) -> Markup | None:
 def lede(run: Run) -> str:
     """The run in one to three sentences."""
     model = _CELLS.get(_model(run)["cell"], "a model")
-    model += " on CNN features" if _model(run)["encoder"] == "cnn" else ""
+    model += _FEATURES.get(_model(run)["encoder"], "")
     if run.status == "completed":
         did = f"{_who(run)} trained {model}{_together(run)} for {plural(len(run.rounds), 'round')}"
         return f"{did}; {_reached(run)} {_compared(run)}".strip()

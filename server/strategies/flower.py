@@ -113,7 +113,9 @@ _FLOWER_OPTION = {"num_malicious_sites": "num_malicious_nodes", "num_sites_to_se
 def _message(contribution: Contribution) -> Message:
     # QFedAvg (Li et al. 2020, "Fair resource allocation", Alg. 2) weighs by the loss of the base model.
     loss = contribution.loss if contribution.base_loss is None else contribution.base_loss
-    metrics = MetricRecord({CASES: contribution.cases, LOSS: loss})
+    # Private training has no loss to tell; no strategy but QFedAvg asks for one.
+    told = {} if loss is None else {LOSS: loss}
+    metrics = MetricRecord({CASES: contribution.cases, **told})
     content = RecordDict({"arrays": _record(contribution.delta), "metrics": metrics})
     return free_message(content, MessageType.TRAIN)
 

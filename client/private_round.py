@@ -1,0 +1,113 @@
+"""One task of a private study at a site: pay first, then train, then say what was done.
+
+Invariants: nothing is trained before its cost is on the disk, and nothing is sent before it is settled there.
+What leaves the site was either under the noise, or is public, or is named in docs/privacy.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from client.ledger import Budget, Ledger, Task
+from client.private_training import train_privately
+from client.site import Site
+from client.trainer import LocalPlan
+from common.errors import LedgerMissing
+from common.models import SequenceClassifier
+from common.private.accounting import epsilon_of
+from common.private.plan import plan_of
+from common.private.secret import Secret
+from common.sequences import Cases
+from common.study import Study, digest
+from common.tasks import TrainTask
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What a round of private training cost, in the words of :class:`common.update.Contribution`.
+
+    ``cases`` is the number of units. With that weight the noise of all sites is the same in the sum.
+    """
+
+    cases: int
+    epsilon: float
+    target_delta: float
+    clip_norm: float | None
+    ledger_head: str
+
+
+def train_round_privately(
+    site: Site,
+    task: TrainTask,
+    study: Study,
+    model: SequenceClassifier,
+    cases: Cases,
+    units: torch.Tensor,
+    local: LocalPlan,
+) -> Spent:
+    """Train ``model`` in place as the study's privacy asks, and say what that cost.
+
+    Args:
+        site: Whose ledger pays.
+        task: What is asked.
+        study: The task's study.
+        model: Holds the base model's weights, on the device of ``cases``.
+        cases: The site's training cases.
+        units: (N,) int64, number of the unit that each case belongs to.
+        local: The round's place in the study's schedule.
+
+    Raises:
+        BudgetSpent: The hospital's budget does not allow this round; nothing was trained.
+        LedgerMissing, LedgerBroken, LedgerRolledBack: There is no ledger that can be relied on.
+        ReservationClosed: Another process has sent this round's update.
+    """
+    ledger = ledger_of(site)
+    if task.ledger_head:
+        ledger.check(task.ledger_head)
+    count = int(units.max()) + 1
+    plan = plan_of(study, count)
+    known = digest(study)
+    paid = Task(
+        study=study.study.name,
+        study_digest=known,
+        round=task.round,
+        base_digest=task.base_digest,
+        cohort=site.cohort or site.name,
+        fingerprint=site.fingerprint,
+        purpose="training",
+        unit=plan.unit,
+    )
+    reservation = ledger.reserve(paid, plan.round_event(), plan.target_delta)
+    before = ledger.last_clip_norm(known)
+    secret = secret_of(site, "training", task.round)
+    outcome = train_privately(model, cases, units, plan, local, secret, clip_norm=before)
+    adapted = outcome.clip_norm if plan.adaptive_clip is not None else None
+    ledger.settle(reservation, outcome.steps, adapted)
+    spent = epsilon_of(ledger.study_events(known, "training"), plan.target_delta, plan.accountant)
+    return Spent(count, spent, plan.target_delta, adapted, ledger.head)
+
+
+def ledger_of(site: Site) -> Ledger:
+    """The ledger that pays for the site's private training.
+
+    Raises:
+        LedgerMissing: It has none.
+    """
+    if site.ledger:
+        budget = Budget(site.budget_epsilon, site.budget_delta) if site.budget_epsilon else None
+        return Ledger(Path(site.ledger), budget)
+    if not site.cohort:
+        raise LedgerMissing(f"site {site.name!r} has a manifest and no ledger=... beside it")
+    from client.cohorts.home import open_home
+
+    return open_home(Path(site.home)).ledger(site.cohort)
+
+
+def secret_of(site: Site, purpose: str, round_number: int) -> Secret:
+    """What noise and sampling are drawn from: fresh for every task, or seeded in a simulation."""
+    if site.noise_seed < 0:
+        return Secret.fresh()
+    return Secret.seeded(site.noise_seed, site.name, purpose, round_number)

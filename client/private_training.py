@@ -1,0 +1,167 @@
+"""Local training with differential privacy (DP-SGD, Abadi et al. 2016), a unit's whole gradient clipped.
+
+    w <- optimiser(w, (sum_u min(1, C / ||g_u||) g_u + N(0, (z C)^2)) / (q n) + mu (w - w_base))
+
+Invariants: each step draws its units anew, each with probability q, and is made and noised even for none.
+What leaves is the weights and the adapted clip norm, both under the noise that the plan accounts for: no
+loss, no count, no norm. The number of steps is the plan's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from client.trainer import LocalPlan, optimizer_of
+from common.errors import ModelDiverged
+from common.models import SequenceClassifier
+from common.private.bookkeeping import Bookkeeper
+from common.private.noise import NoisyOptimizer, normals
+from common.private.plan import PrivacyPlan
+from common.private.sampling import Batch, UnitCases, uniforms, unit_batches
+from common.private.secret import Secret
+from common.sequences import Cases
+
+CHUNK_CASES = 512
+CHUNK_BYTES = 2**26
+"""Most cases and bytes of steps that go through the model at one time; a unit is never divided."""
+
+
+@dataclass(frozen=True, slots=True)
+class PrivateOutcome:
+    """What may be told of private training.
+
+    Attributes:
+        steps: How many were made, each of them noised.
+        clip_norm: Where the adapted one stands; the one it began with if it is fixed.
+    """
+
+    steps: int
+    clip_norm: float
+
+
+def train_privately(
+    model: SequenceClassifier,
+    cases: Cases,
+    groups: torch.Tensor,
+    plan: PrivacyPlan,
+    local: LocalPlan,
+    secret: Secret,
+    clip_norm: float | None = None,
+) -> PrivateOutcome:
+    """Train ``model`` in place for one round.
+
+    Args:
+        model: On the device of ``cases``; its weights are the base of FedProx's term.
+        cases: All training cases.
+        groups: (N,) int64, number of the unit that each case belongs to, below ``plan.units``.
+        plan: Sampling, clipping and noise.
+        local: Optimiser, schedule and FedProx's weight; its seed is not used.
+        secret: Of this task alone.
+        clip_norm: Where the adapted one stands; None for the plan's.
+
+    Raises:
+        LayerNotPrivate: The model has a layer that cannot be trained so; nothing was trained.
+        ModelDiverged: The weights are no longer finite.
+    """
+    if len(groups) != len(cases):
+        raise ValueError(f"{len(groups)} units for {len(cases)} cases")
+    drawn = unit_batches(plan.units, plan.sample_rate, plan.steps_per_round, secret, secure=plan.secure_noise)
+    torch.manual_seed(secret.seed("dropout"))
+    model.train()
+    with Bookkeeper(model) as bookkeeper:
+        steps = _Steps(model, bookkeeper, cases, UnitCases(groups, plan.units), plan, local, secret)
+        steps.clip_norm = clip_norm or plan.clip_norm
+        for units in drawn:
+            steps.take(units)
+    if not all(parameter.isfinite().all() for parameter in model.parameters()):
+        raise ModelDiverged("weights that are not finite")
+    return PrivateOutcome(plan.steps_per_round, steps.clip_norm)
+
+
+class _Steps:
+    """The steps of one round; ``clip_norm`` is what the next one clips to."""
+
+    def __init__(
+        self,
+        model: SequenceClassifier,
+        bookkeeper: Bookkeeper,
+        cases: Cases,
+        unit_cases: UnitCases,
+        plan: PrivacyPlan,
+        local: LocalPlan,
+        secret: Secret,
+    ) -> None:
+        self.clip_norm = plan.clip_norm
+        self._model, self._bookkeeper, self._cases, self._unit_cases = model, bookkeeper, cases, unit_cases
+        self._plan, self._local = plan, local
+        self._coins = uniforms(secret, "cases", secure=plan.secure_noise)
+        self._normal = normals(secret, "count", secure=plan.secure_noise)
+        self._optimizer = NoisyOptimizer(
+            optimizer_of(local, model),
+            noise_multiplier=plan.gradient_noise_multiplier,
+            clip_norm=plan.clip_norm,
+            expected_units=plan.expected_units,
+            secret=secret,
+            device=cases.device,
+            secure=plan.secure_noise,
+        )
+        self._base = [p.detach().clone() for p in self._optimizer.params] if local.proximal_mu else []
+        each = max(1, cases.size_bytes // max(1, len(cases)))
+        self._most_cases = max(1, min(CHUNK_CASES, CHUNK_BYTES // each))
+
+    def take(self, units: torch.Tensor) -> None:
+        """One step with the cases of these units ((U,) int64, perhaps none)."""
+        optimizer = self._optimizer
+        optimizer.zero_grad(set_to_none=True)
+        for parameter in optimizer.params:
+            parameter.grad = torch.zeros_like(parameter)
+        optimizer.max_grad_norm = self.clip_norm
+        batch = self._unit_cases.drawn(units, self._plan.max_cases_per_patient, self._coins)
+        whole = sum(self._add_clipped(part) for part in _parts(batch, self._most_cases))
+        optimizer.pre_step()
+        self._pull_to_base()
+        optimizer.original_optimizer.step()
+        self._adapt(whole, len(units))
+
+    def _add_clipped(self, part: Batch) -> int:
+        """Add the clipped sum of some units to the gradients; how many of them stayed whole."""
+
+        def losses() -> torch.Tensor:
+            batch = self._cases.take(part.cases)
+            bfloat16 = self._local.training.precision == "bfloat16"
+            with torch.autocast(batch.device.type, torch.bfloat16, enabled=bfloat16):
+                logits = self._model(batch.steps, batch.lengths)
+            each = cross_entropy(logits.float(), batch.labels, reduction="none")
+            return each / part.sizes[part.units].to(each.device)
+
+        norms = self._bookkeeper.clipped_sum(losses, part.units, len(part.sizes), self.clip_norm)
+        return int((norms <= self.clip_norm).sum()) if self._plan.adaptive_clip else 0
+
+    def _pull_to_base(self) -> None:
+        """FedProx's term (Li et al. 2020); it holds no data, so it needs neither clipping nor noise."""
+        if self._base:
+            for parameter, base in zip(self._optimizer.params, self._base, strict=True):
+                parameter.grad.add_(parameter.detach() - base, alpha=self._local.proximal_mu)
+
+    def _adapt(self, whole: int, units: int) -> None:
+        if self._plan.adaptive_clip is not None:
+            normal = float(self._normal(1)[0])
+            self.clip_norm = self._plan.adaptive_clip.next_norm(
+                self.clip_norm, whole, units, self._plan.expected_units, normal
+            )
+
+
+def _parts(batch: Batch, most_cases: int) -> Iterator[Batch]:
+    """The batch in parts of whole units, of at most so many cases unless one unit alone has more."""
+    ends = batch.sizes.cumsum(0).tolist()
+    first = begin = 0
+    for unit, end in enumerate(ends):
+        following = ends[unit + 1] if unit + 1 < len(ends) else None
+        if following is None or following - begin > most_cases:
+            span = slice(begin, end)
+            yield Batch(batch.cases[span], batch.units[span] - first, batch.sizes[first : unit + 1])
+            first, begin = unit + 1, end
