@@ -90,7 +90,7 @@ def train_round(site: Site, content: RecordDict) -> RecordDict:
     )
     given = _train(site, task, study, model, cases, plan)
     delta = subtract(state_of(model), base)
-    about = {"site": site.name, "round": task.round, "base_digest": task.base_digest}
+    about: dict[str, Any] = {"site": site.name, "round": task.round, "base_digest": task.base_digest}
     return contribution_content(Contribution(delta=delta, **about, **given))
 
 

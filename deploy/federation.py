@@ -81,7 +81,11 @@ class FederationData:
         cohort = self.cohorts.get(name)
         if cohort is None:
             return Site(name, str(manifest), device, share_scores=True)
-        place = {"home": str(cohort.home), "cohort": cohort.name, "fingerprint": cohort.fingerprint}
+        place: dict[str, Any] = {
+            "home": str(cohort.home),
+            "cohort": cohort.name,
+            "fingerprint": cohort.fingerprint,
+        }
         return Site(name, device=device, share_scores=True, **place)
 
 

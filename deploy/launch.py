@@ -25,7 +25,7 @@ from deploy.baselines import train_baselines
 from deploy.engines import Engine, build_engine
 from deploy.federation import FederationData, bind, resolve
 from deploy.ledgers import FOLDER as LEDGERS
-from deploy.ledgers import rehearsing, with_ledgers
+from deploy.ledgers import check_budgets, rehearsing, with_ledgers
 from deploy.phantom import write_hospitals
 from server.record import RUN_FILE, described, read_run, write_run
 from server.report import render
@@ -82,6 +82,7 @@ def launch(request: Request, step: Step = lambda _: None) -> dict[str, Any]:
         step(_first_step(request))
         data = _data(request, study, Path(scratch))
         _check_quorum(study, len(data.cases))
+        check_budgets(request.budgets, data.cases.keys() - data.cohorts.keys(), study)
         with _in_place_of_earlier(request.out):
             _run(request, study, data, engine, Path(scratch), step)
     run = read_run(request.out)
@@ -93,9 +94,6 @@ def _run(
     request: Request, study: Study, data: FederationData, engine: Engine, scratch: Path, step: Step
 ) -> None:
     sites = data.materialise(scratch, request.device)
-    sites = with_ledgers(sites, data.units(study), study, request.out, request.budgets)
-    if request.rehearsal:
-        sites = rehearsing(sites, study, request.out, request.seed)
     plan = RunPlan(
         study=study,
         seed=request.seed,
@@ -106,6 +104,9 @@ def _run(
         noise_seed=derive_seed(request.seed, "coordinator-noise") if request.rehearsal else None,
     )
     try:
+        sites = with_ledgers(sites, data.units(study), study, request.out, request.budgets)
+        if request.rehearsal:
+            sites = rehearsing(sites, study, request.out, request.seed)
         step("starting the sites")
         _run_engine(engine, plan, sites, data, scratch)
         if request.baselines:

@@ -8,7 +8,7 @@ A local federation trains as hospitals do: secret noise, and cohorts pay from th
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +23,25 @@ from common.study import Privacy, Study
 FOLDER = "ledgers"
 
 
+def check_budgets(budgets: Mapping[str, float], virtual: Collection[str], study: Study) -> None:
+    """Let budgets pass that somebody will keep to.
+
+    Args:
+        budgets: Epsilon by site, with "" for the others.
+        virtual: Sites without a cohort, whose budget stands nowhere else.
+        study: What is run.
+
+    Raises:
+        BudgetUnused: One is for no virtual hospital, or the study does not train privately.
+    """
+    private = study.privacy is not None and study.privacy.at_sites
+    for name in sorted(budgets):
+        if not private or not virtual or (name and name not in virtual):
+            raise BudgetUnused(
+                f"--budget {name or 'EPSILON'}: no virtual hospital of this study would keep to it"
+            )
+
+
 def with_ledgers(
     sites: Sequence[Site], units: Sequence[int], study: Study, out: Path, budgets: Mapping[str, float]
 ) -> list[Site]:
@@ -34,15 +53,7 @@ def with_ledgers(
         study: What is run.
         out: The run's folder.
         budgets: What virtual hospitals may spend by name, with "" for the others; without, there is no limit.
-
-    Raises:
-        BudgetUnused: A budget is for no virtual hospital of a private study.
     """
-    virtual = {site.name for site in sites if not site.cohort and study.privacy is not None}
-    if unknown := sorted(name for name in budgets if not virtual or (name and name not in virtual)):
-        raise BudgetUnused(
-            f"--budget {unknown[0] or 'EPSILON'}: there is no such virtual hospital to hold it"
-        )
     if study.privacy is None:
         return list(sites)
     return [

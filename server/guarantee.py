@@ -9,10 +9,9 @@ from common.study import Study
 Noise = Literal["secret", "seeded"]
 
 _COUNTS = "The numbers of cases, of patients and of cases of each class at every site."
-_WEIGHTS = "The number of training cases once more, as the weight of a site's update in the mean."
+_WEIGHTS = "The number of patients (or cases) once more, as the weight of a site's update in the mean."
 _TESTS = "Results of the tests: counts without noise of how the models do on each site's test cases."
 _LOSSES = "The mean training loss of each site in each round."
-_CLASS_WEIGHTS = "The weights of the classes in the loss, counted from the training labels of all sites."
 _RECORD = (
     "Who took part, and the length of each site's update: they stand in this record. Whether a site took "
     "part is hidden from those who see the models alone; the coordinator sees every update as it was sent."
@@ -50,7 +49,6 @@ def exceptions(study: Study) -> list[str]:
         _WEIGHTS: privacy.sites is None,
         _TESTS: privacy.evaluation_epsilon is None,
         _LOSSES: not privacy.at_sites,
-        _CLASS_WEIGHTS: study.training.class_weights == "balanced",
         _RECORD: privacy.sites is not None,
         _QUORUM: privacy.sites is not None,
     }

@@ -251,6 +251,8 @@ class Study(Section):
     def _privacy_fits(self) -> Study:
         if self.privacy is None:
             return self
+        if self.training.class_weights != "none":
+            raise ValueError("class_weights are counted from patients' labels, which [privacy] protects")
         if self.privacy.at_sites:
             self._check_private_training()
         if self.privacy.sites is not None and self.federation.strategy.name not in MEAN_STRATEGIES:
@@ -259,8 +261,6 @@ class Study(Section):
 
     def _check_private_training(self) -> None:
         """What would tell of patients outside the noise is refused, not left to a reader's care."""
-        if self.training.class_weights != "none":
-            raise ValueError("class_weights are counted from patients' labels, which [privacy] protects")
         if self.training.clip_grad_norm is not None:
             raise ValueError("with [privacy] its own clip_norm takes the place of training.clip_grad_norm")
         if self.federation.strategy.name == "qfedavg":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from typing import Any
 
 import numpy as np
@@ -111,6 +112,46 @@ def test_a_field_of_another_type_or_value_is_refused(name: str, value: Any) -> N
         "base_loss": value is None or (number and bool(np.isfinite(value)) and value >= 0),
     }
     assert (found is not None) == sound[name]
+
+
+def private_content(**about: Any) -> RecordDict:
+    """As :func:`content`, from private training."""
+    spent = {"epsilon": 1.5, "target_delta": 1e-5, "clip_norm": 0.7, "ledger_head": f"3:{DIGEST}"}
+    return content(**{"loss": None, **spent, **about})
+
+
+def let_in(record: RecordDict, *, private: bool) -> bool:
+    try:
+        admit(read_contribution(record), "elm", 1, BASE, DIGEST, private=private)
+    except ConsiliumError as error:
+        assert error.code in ("task-invalid", "update-refused")
+        return False
+    return True
+
+
+def test_what_is_private_is_taken_where_it_should_be_and_nowhere_else() -> None:
+    assert let_in(private_content(), private=True) and not let_in(private_content(), private=False)
+    assert let_in(content(), private=False) and not let_in(content(), private=True)
+
+
+HEAD = st.from_regex(r"[0-9]{1,14}:[0-9a-f]{62,66}", fullmatch=True) | st.text(
+    "0123456789abcdef:", max_size=80
+)
+
+
+@quick
+@given(st.sampled_from(["epsilon", "target_delta", "clip_norm", "ledger_head", "loss"]), FIELD | HEAD)
+def test_a_figure_of_privacy_that_is_none_is_refused(name: str, value: Any) -> None:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and bool(np.isfinite(value))
+    head = isinstance(value, str) and value.isascii() and len(value.rpartition(":")[0]) <= 12
+    sound = {
+        "epsilon": number and value >= 0 if number else False,
+        "target_delta": number and 0 < value < 1 if number else False,
+        "clip_norm": value is None or (number and value > 0),
+        "ledger_head": value is None or (head and bool(re.fullmatch("[0-9]+:[0-9a-f]{64}", value))),
+        "loss": value is None,
+    }
+    assert let_in(private_content(**{name: value}), private=True) == sound[name]
 
 
 @quick

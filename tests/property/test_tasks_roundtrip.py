@@ -49,7 +49,7 @@ tasks = st.one_of(
     st.builds(Describe, texts),
     st.builds(EvaluateTask, texts, counts, texts),
     st.builds(
-        TrainTask, texts, counts, counts, texts, positive, st.lists(positive).map(tuple), st.booleans()
+        TrainTask, texts, counts, counts, texts, positive, st.lists(positive).map(tuple), st.booleans(), texts
     ),
 )
 label_counts = st.lists(counts, max_size=4).map(tuple)
@@ -61,7 +61,10 @@ deltas = st.dictionaries(
     arrays.arrays(np.float32, arrays.array_shapes(min_dims=0, max_dims=2, max_side=3)),
     max_size=3,
 )
-contributions = st.builds(Contribution, texts, counts, texts, deltas, counts, positive, st.none() | positive)
+maybe = st.none() | positive
+contributions = st.builds(
+    Contribution, texts, counts, texts, deltas, counts, maybe, maybe, maybe, maybe, maybe, st.none() | texts
+)
 
 
 @st.composite

@@ -87,6 +87,57 @@ def test_a_loss_that_is_none_is_refused(loss: float, field: str) -> None:
         let_in(replace(GOOD, **{field: loss}))
 
 
+HEAD = f"12:{'0a' * 32}"
+PRIVATE = replace(GOOD, loss=None, epsilon=2.5, target_delta=1e-5, clip_norm=0.9, ledger_head=HEAD)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({}, id="as asked"),
+        pytest.param({"epsilon": 0.0}, id="nothing spent"),
+        pytest.param({"clip_norm": None, "ledger_head": None}, id="no more than it must"),
+        pytest.param({"ledger_head": f"999999999999:{'f' * 64}"}, id="a long ledger"),
+    ],
+)
+def test_an_update_of_private_training_passes(changes: dict[str, Any]) -> None:
+    admit(replace(PRIVATE, **changes), "elm", 4, BASE, DIGEST, private=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        pytest.param({"loss": 0.5}, "without noise", id="loss"),
+        pytest.param({"base_loss": 0.5}, "without noise", id="loss of the base model"),
+        pytest.param({"epsilon": None}, "no finite epsilon", id="no epsilon"),
+        pytest.param({"epsilon": float("inf")}, "no finite epsilon", id="infinite epsilon"),
+        pytest.param({"epsilon": float("nan")}, "no finite epsilon", id="epsilon NaN"),
+        pytest.param({"epsilon": -0.1}, "no finite epsilon", id="negative epsilon"),
+        pytest.param({"target_delta": None}, "without a delta", id="no delta"),
+        pytest.param({"target_delta": 0.0}, "without a delta", id="delta 0"),
+        pytest.param({"target_delta": 1.0}, "without a delta", id="delta 1"),
+        pytest.param({"target_delta": float("nan")}, "without a delta", id="delta NaN"),
+        pytest.param({"clip_norm": 0.0}, "clip norm", id="clip norm 0"),
+        pytest.param({"clip_norm": float("inf")}, "clip norm", id="clip norm infinite"),
+        pytest.param({"ledger_head": ""}, "ledger head", id="head of nothing"),
+        pytest.param({"ledger_head": f"1234567890123:{'a' * 64}"}, "ledger head", id="number too long"),
+        pytest.param({"ledger_head": f"1:{'a' * 63}"}, "ledger head", id="digest too short"),
+        pytest.param({"ledger_head": f"1:{'A' * 64}"}, "ledger head", id="capitals"),
+        pytest.param({"ledger_head": f"1:{'a' * 64}\n"}, "ledger head", id="one line more"),
+        pytest.param({"ledger_head": f"\u0661:{'a' * 64}"}, "ledger head", id="digits of another script"),
+    ],
+)
+def test_private_training_tells_what_it_cost_and_no_loss(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(UpdateRefused, match=said):
+        admit(replace(PRIVATE, **changes), "elm", 4, BASE, DIGEST, private=True)
+
+
+@pytest.mark.parametrize("changes", [{"epsilon": 1.0}, {"target_delta": 1e-5}, {"loss": None}])
+def test_an_epsilon_without_privacy_is_refused_and_so_is_no_loss(changes: dict[str, Any]) -> None:
+    with pytest.raises(UpdateRefused):
+        let_in(replace(GOOD, **changes))
+
+
 @pytest.mark.parametrize(
     ("contribution", "said"),
     [

@@ -14,11 +14,13 @@ from jsonschema import Draft202012Validator
 
 from common.errors import QuorumNotReached
 from common.metrics import EvaluationSums
+from common.private.event import Event
 from common.study import Study
 from common.tasks import Evaluation, SiteDescription
 from common.update import Contribution
 from server.record import RunRecord, pooled_and_sites, read_run, sums_of
 from server.rounds import TrainedRound
+from server.site_privacy import SiteSpending
 
 MakeStudy = Callable[..., Study]
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "run.schema.json").read_text(encoding="utf-8"))
@@ -90,6 +92,82 @@ def test_a_round_is_recorded_with_who_gave_what_and_who_did_not(record: RunRecor
     assert entry["contributed"] == ["elm", "fir"] and entry["missing"] == {"oak": "no-reply: late"}
     assert entry["training"]["elm"] == {"cases": 4, "loss": 0.5, "update_norm": 5.0}
     assert entry["duration_s"] == 0.1235
+
+
+# Privacy
+
+PRIVACY = {"target_epsilon": 3.0, "clip_quantile": 0.5}
+SITES = {"target_epsilon": 2.0, "target_delta": 1e-5, "clip_norm": 0.5, "planned_sites": 9}
+HEAD = f"4:{'b' * 64}"
+
+
+def privately(*sites: str, **told: Any) -> TrainedRound:
+    """A round of private training."""
+    spent = {"loss": None, "epsilon": 1.25, "target_delta": 1e-4, "ledger_head": HEAD, **told}
+    plain = trained(*sites)
+    return replace(plain, contributions=tuple(replace(c, **spent) for c in plain.contributions))
+
+
+def test_a_study_without_privacy_promises_none(record: RunRecord) -> None:
+    assert record.to_dict()["privacy"] is None
+    record.enter_round(1, 1.0, trained("elm"), DIGEST, None)
+    assert record.to_dict()["privacy"] is None
+
+
+def test_what_private_training_cost_is_recorded_and_no_loss(make_study: MakeStudy) -> None:
+    record = RunRecord(make_study(privacy=PRIVACY), 0, "ray")
+    record.enter_round(1, 1.0, privately("elm"), DIGEST, None)
+    record.enter_round(2, 1.0, privately("fir", clip_norm=0.75, ledger_head=None), DIGEST, None)
+    check(record.to_dict())
+    shares = [entry["training"] for entry in record.rounds]
+    told = {"cases": 4, "loss": None, "update_norm": 5.0, "epsilon": 1.25, "target_delta": 1e-4}
+    assert shares == [{"elm": told}, {"fir": {**told, "clip_norm": 0.75}}]
+    assert record.to_dict()["privacy"]["ledger_heads"] == {"elm": HEAD}
+
+
+def test_the_guarantee_is_the_studys(make_study: MakeStudy) -> None:
+    study = make_study(privacy={**PRIVACY, "unit": "image", "accountant": "rdp", "sample_rate": 0.25})
+    privacy = RunRecord(study, 0, "ray", "seeded").to_dict()["privacy"]
+    assert study.privacy is not None
+    own = study.privacy.model_dump()
+    assert privacy["guarantee"] == {name: own[name] for name in own if name not in ("unit", "sites")}
+    assert (privacy["unit"], privacy["noise"], privacy["sites"]) == ("image", "seeded", None)
+
+
+@pytest.mark.parametrize("epsilon", [0.7, float("inf")])
+def test_what_hiding_sites_cost_is_recorded_round_by_round(make_study: MakeStudy, epsilon: float) -> None:
+    record = RunRecord(make_study(privacy={"sites": SITES}, federation={"fraction_sites": 0.5}), 0, "ray")
+    before = record.to_dict()["privacy"]
+    check(record.to_dict())
+    assert before["sites"]["noise_multiplier"] is None and before["sites"]["epsilon"] == []
+    for number in (1, 2):
+        spending = SiteSpending(Event(4.5, 0.5, number), number * epsilon)
+        record.enter_round(number, 1.0, replace(trained("elm"), site_spending=spending), DIGEST, None)
+    document = record.to_dict()
+    check(document)
+    assert document["privacy"]["guarantee"] is None and document["privacy"]["unit"] is None
+    assert document["privacy"]["sites"] == {
+        **SITES, "noise_multiplier": 4.5, "sample_rate": 0.5, "accountant": "prv",
+        "epsilon": [0.7, 1.4] if epsilon < 1 else [None, None],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("sections", "words", "not_words"),
+    [
+        ({"privacy": PRIVACY}, ["weight", "counts without", "class at every"], ["loss", "Who took"]),
+        ({"privacy": {**PRIVACY, "evaluation_epsilon": 1.0}}, ["class at every"], ["counts without"]),
+        ({"privacy": {"sites": SITES}}, ["training loss", "Who took part", "enough sites"], ["weight of a"]),
+        ({"privacy": {**PRIVACY, "sites": SITES}}, ["Who took part"], ["training loss"]),
+    ],
+)
+def test_what_leaves_without_noise_is_said(
+    make_study: MakeStudy, sections: dict[str, Any], words: list[str], not_words: list[str]
+) -> None:
+    document = RunRecord(make_study(**sections), 0, "ray").to_dict()
+    check(document)
+    said = "\n".join(document["privacy"]["exceptions"])
+    assert all(word in said for word in words) and not any(word in said for word in not_words)
 
 
 @pytest.mark.parametrize("classes", [2, 3, 5])

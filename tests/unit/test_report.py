@@ -51,7 +51,7 @@ def completed() -> Page:
     return Page(render(sample("completed"), TOML))
 
 
-@pytest.mark.parametrize("name", ["completed", "failed", "interrupted", "multiclass"])
+@pytest.mark.parametrize("name", ["completed", "failed", "interrupted", "multiclass", "private"])
 class TestEveryPage:
     def test_reaches_for_nothing(self, name: str) -> None:
         html = render(sample(name), TOML)
@@ -172,6 +172,132 @@ def test_accuracy_speaks_where_auroc_is_undefined() -> None:
     run = sample("completed")
     run["final"]["pooled"].update(auroc=None, roc={"pneumonia": {"fpr": [], "tpr": []}})
     assert "the shared model reaches accuracy 0.79" in Page(render(run, TOML)).text
+
+
+# Privacy
+
+
+def chart(html: str, key: str) -> str:
+    """One chart of a page."""
+    return html.split(f'aria-labelledby="{key}-title"')[1].split("</svg>")[0]
+
+
+def test_a_run_without_privacy_does_not_speak_of_it(completed: Page) -> None:
+    assert "Epsilon" not in completed.text and "privacy" not in completed.ids
+    assert render({**sample("completed"), "privacy": None}, TOML) == render(
+        {key: value for key, value in sample("completed").items() if key != "privacy"}, TOML
+    )
+
+
+def test_privacy_says_what_is_promised_and_what_is_not() -> None:
+    run = sample("private")
+    page = Page(render(run, TOML))
+    assert "whether any one patient, with all of the patient's images, was among the training" in page.text
+    assert "Largest of a site so far: 8.00, at guangzhou." in page.text
+    assert "divided by the 3 sites that were planned, whoever answered" in page.text
+    assert "after 12 rounds, ε 21.77 at δ 1e-5" in page.text
+    for sentence in run["privacy"]["exceptions"]:
+        assert sentence in page.text
+    assert "Epsilon and delta" in page.text
+    assert "the mean of the models of the last 3 rounds" in page.text
+    run["privacy"]["unit"] = "image"
+    assert "of a patient with several, it may tell more" in Page(render(run, TOML)).text
+
+
+def test_what_each_site_spent_is_a_table() -> None:
+    page = Page(render(sample("private"), TOML))
+    (spent,) = [table for table in page.tables if table[0][:2] == ["Site", "ε so far"]]
+    assert spent[1:] == [
+        ["guangzhou", "8.00", "0.000979", "12 of 12", "0", "0.840"],
+        ["nihcc", "7.40", "0.00184", "12 of 12", "0", "0.890"],
+        ["hannover", "7.51", "0.0127", "8 of 12", "4", "0.860"],
+    ]
+
+
+def test_epsilon_is_drawn_against_the_score_of_each_site() -> None:
+    run = sample("private")
+    html = render(run, TOML)
+    last = run["rounds"][-1]
+    drawn = chart(html, "privacy-epsilon")
+    assert drawn.count('class="hue') == 3 and "hannover: undefined throughout." in drawn
+    auroc = last["metrics"]["sites"]["nihcc"]["auroc"]
+    assert f"{auroc:.3f} at epsilon {last['training']['nihcc']['epsilon']:.2f}." in drawn
+    # A site that stays away has spent no more; all sites together stand at the largest.
+    assert "hannover: 2.66 after round 1, 7.51 after round 12." in chart(html, "privacy-rounds")
+    together = f"{last['metrics']['pooled']['auroc']:.3f} at epsilon 8.00."
+    assert together in drawn
+    assert f"{run['privacy']['sites']['epsilon'][-1]:.2f}." in chart(html, "privacy-sites")
+
+
+def test_epsilon_of_a_site_that_comes_later_begins_at_nothing() -> None:
+    run = sample("private")
+    for item in run["rounds"][:5]:
+        item["training"].pop("nihcc")
+    drawn = chart(render(run, TOML), "privacy-epsilon")
+    assert re.search(r"nihcc: 0\.\d+ at epsilon 0\.00,", drawn)
+    assert "nihcc: 5.23 after round 6, 7.40 after round 12." in chart(render(run, TOML), "privacy-rounds")
+
+
+@pytest.mark.parametrize("noise", ["seeded", "secret"])
+def test_a_simulations_noise_is_warned_of(noise: str) -> None:
+    run = sample("private")
+    run["privacy"]["noise"] = noise
+    html = render(run, TOML)
+    assert ("This model is not private" in html) == (noise == "seeded")
+    check_can_be_read_without_eyes(html)
+
+
+def test_losses_that_sites_do_not_tell_are_a_dash_and_a_note() -> None:
+    page = Page(render(sample("private"), TOML))
+    (over,) = [table for table in page.tables if table[0][0] == "Site" and "Update norm, mean" in table[0]]
+    assert [row[5] for row in over[1:]] == ["—"] * 3
+    assert "Sites that train privately tell no training loss" in page.text
+
+
+def test_the_coordinators_noise_alone_has_a_chart_and_no_table_of_sites() -> None:
+    run = sample("private")
+    run["privacy"].update(unit=None, guarantee=None, ledger_heads={})
+    for item in run["rounds"]:
+        for share in item["training"].values():
+            for name in ("epsilon", "target_delta", "clip_norm"):
+                del share[name]
+    html = render(run, TOML)
+    page = Page(html)
+    assert "privacy-sites-title" in page.ids and "privacy-epsilon-title" not in page.ids
+    assert not [table for table in page.tables if "ε so far" in table[0]]
+    check_can_be_read_without_eyes(html)
+
+
+def test_a_private_run_before_its_first_round_has_its_promise() -> None:
+    run = {**sample("interrupted"), "privacy": sample("private")["privacy"]}
+    run["privacy"]["sites"].update(epsilon=[], noise_multiplier=None)
+    page = Page(render(run, TOML))
+    assert "bounds how much the shared model can tell" in page.text and "Largest of a site" not in page.text
+    assert "after 0 rounds" not in page.text
+
+
+def test_noise_too_little_for_any_bound_is_said_to_be() -> None:
+    run = sample("private")
+    run["privacy"]["sites"]["epsilon"] = [None] * 12
+    page = Page(render(run, TOML))
+    assert "after 12 rounds no bound is known" in page.text and "privacy-sites-title" not in page.ids
+
+
+def test_privacy_of_a_thousand_sites_is_a_band_and_a_short_table() -> None:
+    run, private = many_sites(1000), sample("private")
+    run["privacy"] = private["privacy"]
+    for number, item in enumerate(run["rounds"]):
+        share = private["rounds"][number]["training"]["nihcc"]
+        item["training"] = {
+            name: {**share, "epsilon": share["epsilon"] * (1 + i / 1000)}
+            for i, name in enumerate(item["training"])
+        }
+    html = render(run, TOML)
+    assert html.count('class="band"') == 5 and len(html.encode()) < 1_000_000
+    page = Page(html)
+    (spent,) = [table for table in page.tables if table[0][:2] == ["Site", "ε so far"]]
+    assert len(spent) == 21 and spent[1][0] == "hospital-0998"
+    assert page.text.count("980 more are in run.json") == 4
 
 
 def test_everything_from_data_is_escaped() -> None:

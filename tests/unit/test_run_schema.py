@@ -67,6 +67,48 @@ def test_refused(change: Change, where: str) -> None:
     assert [error.json_path for error in VALIDATOR.iter_errors(run)] == [where]
 
 
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        pytest.param(lambda run: run.pop("privacy"), "$", id="silence about privacy"),
+        pytest.param(lambda run: run["privacy"].update(noise="known"), "$.privacy", id="other noise"),
+        pytest.param(lambda run: run["privacy"].update(unit=None), "$.privacy", id="nobody hidden"),
+        pytest.param(
+            lambda run: run["privacy"].update(unit=None, guarantee=None, sites=None),
+            "$.privacy",
+            id="nothing",
+        ),
+        pytest.param(lambda run: run["privacy"].update(seed=3), "$.privacy", id="the noise's seed"),
+        pytest.param(lambda run: run["privacy"]["guarantee"].pop("target_delta"), "$.privacy", id="no delta"),
+        pytest.param(
+            lambda run: run["privacy"]["ledger_heads"].update(nihcc="7"), "$.privacy", id="no ledger head"
+        ),
+        pytest.param(
+            lambda run: run["privacy"]["sites"]["epsilon"].append(-1.0), "$.privacy", id="epsilon below 0"
+        ),
+        pytest.param(
+            lambda run: run["rounds"][0]["training"]["nihcc"].pop("target_delta"),
+            "$.rounds[0].training.nihcc",
+            id="epsilon without delta",
+        ),
+        pytest.param(
+            lambda run: run["rounds"][0]["training"]["nihcc"].update(epsilon=None),
+            "$.rounds[0].training.nihcc.epsilon",
+            id="epsilon null",
+        ),
+        pytest.param(
+            lambda run: run["rounds"][0]["training"]["nihcc"].update(patients=5),
+            "$.rounds[0].training.nihcc",
+            id="unknown figure of a site",
+        ),
+    ],
+)
+def test_refused_of_a_private_run(change: Change, where: str) -> None:
+    run = sample("private")
+    change(run)
+    assert [error.json_path for error in VALIDATOR.iter_errors(run)] == [where]
+
+
 def test_a_failed_run_says_why() -> None:
     assert not VALIDATOR.is_valid({**sample("failed"), "error": None})
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import random
+from collections import Counter
+from secrets import SystemRandom
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.selection import select_sites
+from server.selection import poisson_sample, select_sites
 
 NAMES = [f"site-{number:02d}" for number in range(20)]
 
@@ -56,3 +60,32 @@ def test_another_seed_chooses_others() -> None:
     assert [select_sites(NAMES, 0.5, 1, 1, n) for n in range(5)] != [
         select_sites(NAMES, 0.5, 1, 2, n) for n in range(5)
     ]
+
+
+# Poisson samples
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
+def test_each_site_is_in_a_poisson_sample_by_itself(rate: float) -> None:
+    source, draws = random.Random(1), 4000
+    samples = [poisson_sample(NAMES[:4], rate, source) for _ in range(draws)]
+    assert all(sample == sorted(sample) for sample in samples)
+    alone = Counter(site for sample in samples for site in sample)
+    both = sum({NAMES[0], NAMES[1]} <= set(sample) for sample in samples)
+    # Five standard deviations of a share of 4000 draws are at most 0.04.
+    assert all(alone[site] / draws == pytest.approx(rate, abs=0.04) for site in NAMES[:4])
+    assert both / draws == pytest.approx(rate**2, abs=0.04)
+    assert sum(not sample for sample in samples) / draws == pytest.approx((1 - rate) ** 4, abs=0.04)
+
+
+def test_a_rate_of_one_is_everybody_and_nobody_there_is_nobody() -> None:
+    assert poisson_sample(reversed(NAMES), 1.0, SystemRandom()) == NAMES
+    assert poisson_sample([], 0.5, SystemRandom()) == []
+
+
+def test_a_secret_sample_cannot_be_had_again() -> None:
+    many = [f"site-{number}" for number in range(200)]
+    random.seed(0)
+    first = poisson_sample(many, 0.5, SystemRandom())
+    random.seed(0)
+    assert poisson_sample(many, 0.5, SystemRandom()) != first

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -156,6 +157,17 @@ def test_contributions_are_left_as_they_came(make_study: MakeStudy, name: str) -
     build_strategy(choice(name, make_study, **OPTIONS[name])).combine(1, given)
     for one, kept in zip(given, before, strict=True):
         assert all(np.array_equal(one.delta[key], kept[key]) for key in SHAPES)
+
+
+@pytest.mark.parametrize("name", sorted(set(STRATEGY_NAMES) - {"qfedavg"}))
+def test_updates_of_private_training_have_no_loss_and_need_none(make_study: MakeStudy, name: str) -> None:
+    given = contributions(np.random.default_rng(8), 7)
+    private = [replace(one, loss=None, base_loss=None, epsilon=1.0, target_delta=1e-5) for one in given]
+    first, second = (
+        build_strategy(choice(name, make_study, **OPTIONS[name])).combine(1, updates)
+        for updates in (given, private)
+    )
+    assert all(np.array_equal(first[key], second[key]) for key in SHAPES)
 
 
 def test_momentum_carries_on(make_study: MakeStudy) -> None:

@@ -644,6 +644,7 @@ def test_digest_changes_with_every_option_of_privacy(key: str, value: Any) -> No
         ({"privacy": {**PRIVATE, "sample_rate": 1.5}}, "sample_rate"),
         ({"privacy": {**PRIVATE, "target_delta": 1.0}}, "target_delta"),
         ({"privacy": PRIVATE, "training": {"class_weights": "balanced"}}, "class_weights"),
+        ({"privacy": {"sites": SITES}, "training": {"class_weights": "balanced"}}, "class_weights"),
         ({"privacy": PRIVATE, "training": {"clip_grad_norm": 1.0}}, "clip_grad_norm"),
         ({"privacy": PRIVATE, "federation": {"strategy": "qfedavg"}}, "qfedavg"),
         ({"privacy": {"sites": SITES}, "federation": {"strategy": "krum"}}, "strategy of a mean"),
@@ -656,7 +657,7 @@ def test_privacy_that_cannot_be_is_refused(tables: dict[str, Any], word: str) ->
 
 
 def test_privacy_of_the_coordinator_alone_leaves_training_plain() -> None:
-    training = {"class_weights": "balanced"}
+    training = {"clip_grad_norm": 1.0}
     study = parse_study({"study": HEAD, "privacy": {"sites": SITES}, "training": training})
     assert study.privacy is not None and not study.privacy.at_sites
 

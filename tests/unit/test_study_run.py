@@ -118,6 +118,69 @@ def test_rounds_are_evaluated_as_often_as_asked_and_at_the_end(grid_of: MakeGrid
     ]
 
 
+@pytest.mark.parametrize("last", [2, 9])
+def test_the_mean_of_the_last_models_is_tested_and_kept(grid_of: MakeGrid, plan: MakePlan, last: int) -> None:
+    made, alone = (
+        plan(out=out, federation={"rounds": 4, "evaluate_every": 3, "average_last": k})
+        for out, k in (("mean", last), ("alone", 1))
+    )
+    grid = grid_of()
+    run_study(grid, made)
+    run_study(grid_of(), alone)
+    run, raw = written(made), written(alone)
+    # Training goes on from the rounds' own models: those are what they are without averaging.
+    digests = [entry["model_digest"] for entry in run["rounds"]]
+    models = [load_weights(made.out / name) for name in run["files"]["checkpoints"]]
+    assert digests == [digest(weights) for weights in models]
+    assert len(digests) == 4 and set(digests).isdisjoint([run["final"]["model_digest"]])
+
+    def mean(number: int) -> str:
+        taken = models[max(0, number - last) : number]
+        return digest(
+            {n: np.mean([m[n] for m in taken], axis=0, dtype=np.float64).astype("f4") for n in models[0]}
+        )
+
+    tested = [c["about"]["base_digest"] for kind, c in grid.sent if kind == MessageType.EVALUATE]
+    assert list(dict.fromkeys(tested)) == [mean(3), mean(4)]
+    assert run["final"]["model_digest"] == digest(load_weights(made.out / "model.safetensors")) == mean(4)
+    assert run["rounds"][3]["metrics"]["pooled"]["loss"] == run["final"]["pooled"]["loss"]
+    assert raw["final"]["model_digest"] == raw["rounds"][3]["model_digest"]
+
+
+def test_averaging_changes_no_round(grid_of: MakeGrid, plan: MakePlan) -> None:
+    # The study's text is sent to the sites, and nothing that they do depends on it.
+    checkpoints = []
+    for last in (1, 2):
+        made = plan(out=str(last), federation={"average_last": last})
+        run_study(grid_of(), made)
+        checkpoints.append([entry["model_digest"] for entry in written(made)["rounds"]])
+    assert checkpoints[0] == checkpoints[1]
+
+
+def test_a_study_that_hides_sites_says_what_it_cost(grid_of: MakeGrid, plan: MakePlan, faults: Any) -> None:
+    sites = {"noise_multiplier": 3.0, "clip_norm": 0.2, "planned_sites": 4}
+    rounds = {"rounds": 3}
+    made = plan(run={"noise_seed": 9}, privacy={"sites": sites}, federation=rounds)
+    no = faults.refused()
+    in_second = lambda asked: asked.content["about"]["round"] == 2  # noqa: E731
+    gone = {"birch": replace(no, answer=lambda q, a: no.answer(q, a) if in_second(q) else a)}
+    run_study(grid_of(faults=gone), made)
+    run = written(made)
+    privacy = run["privacy"]
+    assert (privacy["noise"], privacy["unit"], privacy["guarantee"]) == ("seeded", None, None)
+    assert privacy["sites"]["noise_multiplier"] == 3.0 and privacy["sites"]["sample_rate"] == 1.0
+    spent = privacy["sites"]["epsilon"]
+    assert len(spent) == 3 and 0 < spent[0] < spent[1] < spent[2]
+    assert [list(entry["missing"]) for entry in run["rounds"]] == [[], ["birch"], []]
+    again = plan(out="again", run={"noise_seed": 9}, privacy={"sites": sites}, federation=rounds)
+    secret = plan(out="secret", privacy={"sites": sites}, federation=rounds)
+    for other in (again, secret):
+        run_study(grid_of(faults=gone), other)
+    model = run["final"]["model_digest"]
+    assert written(again)["final"]["model_digest"] == model != written(secret)["final"]["model_digest"]
+    assert written(secret)["privacy"]["noise"] == "secret"
+
+
 def test_training_helps(grid_of: MakeGrid, plan: MakePlan) -> None:
     made = plan(
         federation={"rounds": 4}, training={"local_epochs": 5, "learning_rate": 0.02}, model={"hidden": 8}
@@ -314,6 +377,9 @@ def test_a_plan_survives_the_way_through_flowers_run_config(tmp_path: Path, plan
     study_file = tmp_path / "s.toml"
     study_file.write_text(to_toml(made.study))
     assert RunPlan.from_config(made.run_config(study_file)) == made
+    assert "noise-seed" not in made.run_config(study_file)
+    seeded = replace(made, noise_seed=0)
+    assert RunPlan.from_config(seeded.run_config(study_file)) == seeded
 
 
 def test_a_run_config_needs_study_and_output_alone(tmp_path: Path, make_study: Callable[..., Study]) -> None:

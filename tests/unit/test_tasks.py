@@ -44,9 +44,13 @@ from common.weights import digest
 
 WEIGHTS = {"w": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.array(0.5, dtype=np.float32)}
 DESCRIPTION = SiteDescription("north", __version__, "cpu", 3, 2, 2, 1, (1, 2), (2, 0))
-TRAIN = TrainTask("{}", 2**62, 3, "d1", 0.5, (0.5, 1.5), True)
+TRAIN = TrainTask("{}", 2**62, 3, "d1", 0.5, (0.5, 1.5), True, f"7:{'a' * 64}")
 TASKS = [Describe("{}"), TRAIN, TrainTask("{}", 0, 1, "d1"), EvaluateTask("{}", 2, "d2"), DESCRIPTION]
 CONTRIBUTION = Contribution("north", 3, "d1", WEIGHTS, cases=12, loss=0.7, base_loss=0.9)
+PRIVATE = Contribution(
+    "north", 3, "d1", WEIGHTS, 12, epsilon=1.5, target_delta=1e-5, clip_norm=0.8, ledger_head=f"8:{'b' * 64}"
+)
+OPTIONAL = ("loss", "base_loss", "epsilon", "target_delta", "clip_norm", "ledger_head")
 SCORES = np.array([[0.9, 0.1], [0.4, 0.6], [0.3, 0.7], [0.5, 0.5]])
 SUMS = EvaluationSums.count(SCORES, np.array([0, 0, 1, 1]), keep_scores=True)
 EVALUATION = Evaluation("north", 3, "d1", SUMS)
@@ -99,6 +103,21 @@ def test_contribution_is_read_as_written(base_loss: float | None, carried: Any) 
     assert digest(read.delta) == digest(WEIGHTS)
     assert read.delta["b"].shape == ()
     assert asdict(replace(read, delta={})) == asdict(replace(written, delta={}))
+
+
+@ways
+def test_private_contribution_is_read_as_written(carried: Any) -> None:
+    content = contribution_content(PRIVATE)
+    assert "loss" not in content[ABOUT] and "base_loss" not in content[ABOUT]
+    read = read_contribution(carried(content))
+    assert asdict(replace(read, delta={})) == asdict(replace(PRIVATE, delta={}))
+
+
+@pytest.mark.parametrize("name", OPTIONAL)
+def test_figure_that_a_contribution_need_not_have_is_none(name: str) -> None:
+    content = contribution_content(replace(PRIVATE, loss=0.5, base_loss=0.5))
+    del content[ABOUT][name]  # type: ignore[attr-defined]
+    assert getattr(read_contribution(content), name) is None
 
 
 @ways
@@ -156,6 +175,7 @@ def test_refusal_of_any_shape_is_still_one(record: dict[str, Any]) -> None:
 
 # --- fields that are not right
 
+SAID = (Describe("{}"), TRAIN, EvaluateTask("{}", 2, "d2"), DESCRIPTION, CONTRIBUTION, PRIVATE, EVALUATION)
 OTHER_VALUES: dict[type, list[Any]] = {
     str: [1, 1.5, True, b"x", ["x"]],
     int: ["1", 1.5, True, False, b"1", [1]],
@@ -165,7 +185,7 @@ OTHER_VALUES: dict[type, list[Any]] = {
 }
 wrong_fields = [
     pytest.param(value, name, wrong, id=f"{type(value).__name__}.{name}={wrong!r}")
-    for value in (Describe("{}"), TRAIN, EvaluateTask("{}", 2, "d2"), DESCRIPTION, CONTRIBUTION, EVALUATION)
+    for value in SAID
     for name, right in content_of(value)[ABOUT].items()
     for wrong in OTHER_VALUES[tuple if isinstance(right, list) else type(right)]
 ]
@@ -191,16 +211,9 @@ def test_field_of_another_type_is_invalid(value: Any, name: str, wrong: Any) -> 
     ("value", "name"),
     [
         pytest.param(value, name, id=f"{type(value).__name__}.{name}")
-        for value in (
-            Describe("{}"),
-            TRAIN,
-            EvaluateTask("{}", 2, "d2"),
-            DESCRIPTION,
-            CONTRIBUTION,
-            EVALUATION,
-        )
+        for value in SAID
         for name in content_of(value)[ABOUT]
-        if name != "base_loss" or not isinstance(value, Contribution)
+        if name not in OPTIONAL or not isinstance(value, Contribution)
     ],
 )
 def test_missing_field_is_invalid(value: Any, name: str) -> None:

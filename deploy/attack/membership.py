@@ -1,0 +1,136 @@
+"""Membership inference: who was trained on, told from the trained model alone.
+
+By the loss: training patients have smaller ones (Yeom et al. 2018). By a likelihood ratio: each patient's own
+confidence under models that were, and that were not, trained on them (Carlini et al. 2022, "Membership
+inference attacks from first principles", online attack with pooled variances).
+
+One model's answers about its patients are not independent of each other, which the bound takes them to be: it is
+an indication, and it is weak. What a model shows by its losses is far from what its training may leak.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from deploy.attack.binomial import lower_rate, upper_rate
+from deploy.attack.bounds import Errors, epsilon_of_errors
+from deploy.attack.finding import CONFIDENCE, Claim, Finding, Verdict
+
+LOW_RATE = 0.05
+"""The share of false alarms at which the share of members found is given."""
+
+_LEAST = 1e-6
+"""Probabilities are kept this far from 0 and 1, so that their logits are finite."""
+
+
+def confidences(probability: torch.Tensor, labels: torch.Tensor, units: torch.Tensor) -> torch.Tensor:
+    """(U,) logit of the probability that the model gives a unit's own class, mean over its cases.
+
+    Args:
+        probability: (N, C) class probabilities.
+        labels: (N,) int64, true classes.
+        units: (N,) int64 in [0, U), unit of each case; none is empty.
+    """
+    own = probability.double()[torch.arange(len(labels)), labels].clamp(_LEAST, 1 - _LEAST)
+    sums = torch.zeros(int(units.max()) + 1, dtype=torch.float64).index_add_(0, units, own.logit())
+    return sums / units.bincount()
+
+
+def likelihood_ratios(target: torch.Tensor, shadows: torch.Tensor, trained_on: torch.Tensor) -> torch.Tensor:
+    """(U,) log of how much likelier a unit's confidence is if it was trained on than if not.
+
+    Args:
+        target: (U,) confidences under the attacked model.
+        shadows: (S, U) confidences under each shadow model.
+        trained_on: (S, U) bool, whether the shadow model was trained on the unit; both kinds for each unit.
+    """
+    means, deviations = [], []
+    for there in (trained_on, ~trained_on):
+        mean = (shadows * there).sum(dim=0) / there.sum(dim=0)
+        deviations.append(((shadows - mean).square() * there).sum().div(there.sum()).sqrt().clamp_min(_LEAST))
+        means.append(mean)
+    inside, outside = (
+        -((target - mean) / deviation).square() / 2 - deviation.log()
+        for mean, deviation in zip(means, deviations, strict=True)
+    )
+    return inside - outside
+
+
+def measure(attack: str, source: str, members: torch.Tensor, others: torch.Tensor, claim: Claim) -> Finding:
+    """What the scores show.
+
+    Args:
+        attack: Its name.
+        source: Where it comes from.
+        members: (M,) scores of units that were trained on; the higher, the likelier it is said to be.
+        others: (N,) scores of units that were not.
+        claim: What is claimed.
+    """
+    errors = _held_out(members, others)
+    epsilon = epsilon_of_errors(errors, claim.delta, CONFIDENCE)
+    perfect = Errors(0, errors.without, 0, errors.present)
+    visible = epsilon_of_errors(perfect, claim.delta, CONFIDENCE)
+    area = auroc(members, others)
+    found, low, high = found_at_low_rate(members, others)
+    return Finding(
+        attack=attack,
+        source=source,
+        observations=len(members) + len(others),
+        observed=(
+            f"AUROC {area:.3f}; {found:.0%} of the members found ({low:.0%} to {high:.0%}) at "
+            f"{LOW_RATE:.0%} false alarms"
+        ),
+        epsilon=epsilon,
+        visible=visible,
+        power=(
+            f"Weak: it sees only the trained model, and had it been right each time, {len(members)} members and "
+            f"{len(others)} others would show {visible:.2f}."
+        ),
+        verdict=Verdict.indication if epsilon > claim.epsilon else Verdict.holds,
+        figures={
+            "auroc": area,
+            "members_found": found,
+            "members_found_low": low,
+            "members_found_high": high,
+            "false_alarm_rate": LOW_RATE,
+        },
+    )
+
+
+def auroc(members: torch.Tensor, others: torch.Tensor) -> float:
+    """The probability that a member's score is the higher one, ties half."""
+    above = (members[:, None] > others).double() + 0.5 * (members[:, None] == others)
+    return float(above.mean())
+
+
+def found_at_low_rate(members: torch.Tensor, others: torch.Tensor) -> tuple[float, float, float]:
+    """Share of the members above all but ``LOW_RATE`` of the others, with its 95 % interval."""
+    threshold = others.sort(descending=True).values[int(LOW_RATE * len(others))]
+    found, each = int((members > threshold).sum()), (1 + CONFIDENCE) / 2
+    n = len(members)
+    return found / n, lower_rate(found, n, each), upper_rate(found, n, each)
+
+
+def _held_out(members: torch.Tensor, others: torch.Tensor) -> Errors:
+    """Errors on every second unit, at the threshold that shows most on the rest."""
+    seen = torch.cat([members[::2], others[::2]]).unique().tolist()
+    tried = [_errors(members[::2], others[::2], threshold) for threshold in seen]
+    # Point estimates, half a unit away from none: a bound on so few would choose nothing.
+    shown = [
+        max(
+            (e.present - e.misses + 0.5) / (e.false_alarms + 0.5),
+            (e.without - e.false_alarms + 0.5) / (e.misses + 0.5),
+        )
+        for e in tried
+    ]
+    threshold = seen[max(range(len(seen)), key=lambda number: shown[number])]
+    return _errors(members[1::2], others[1::2], threshold)
+
+
+def _errors(members: torch.Tensor, others: torch.Tensor, threshold: float) -> Errors:
+    return Errors(
+        false_alarms=int((others >= threshold).sum()),
+        without=len(others),
+        misses=int((members < threshold).sum()),
+        present=len(members),
+    )

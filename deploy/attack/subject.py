@@ -1,0 +1,95 @@
+"""What is attacked: one site's private training in a study, run as often as an attack needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+
+from client.private_training import train_privately
+from client.trainer import LocalPlan
+from common.models import SequenceClassifier, build_model, initial_weights, load_state
+from common.private.plan import PrivacyPlan
+from common.private.secret import Secret
+from common.seeds import derive_seed
+from common.sequences import SequenceBatch
+from common.study import Study
+from deploy.attack.finding import Claim
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Subject:
+    """A site in a study, with all its cases at hand.
+
+    Attributes:
+        study: What is trained.
+        plan: The site's privacy in it.
+        site: Its name.
+        train: Its training cases.
+        units: (N,) int64 in [0, ``plan.units``), unit of each.
+        test: Its test cases.
+        test_units: (M,) int64, numbered from 0 too.
+        seed: Everything follows from it, the noise too: this is a simulation.
+    """
+
+    study: Study
+    plan: PrivacyPlan
+    site: str
+    train: SequenceBatch
+    units: torch.Tensor
+    test: SequenceBatch
+    test_units: torch.Tensor
+    seed: int
+
+    @property
+    def claim(self) -> Claim:
+        """What the plan promises after all rounds."""
+        plan = self.plan
+        return Claim(
+            epsilon=plan.epsilon_after(plan.rounds),
+            delta=plan.target_delta,
+            noise_multiplier=plan.noise_multiplier,
+            gradient_noise_multiplier=plan.gradient_noise_multiplier,
+            sample_rate=plan.sample_rate,
+            steps=plan.rounds * plan.steps_per_round,
+            clip_norm=plan.clip_norm,
+            unit=plan.unit,
+            units=plan.units,
+            accountant=plan.accountant,
+        )
+
+    def training(
+        self, cases: SequenceBatch, units: torch.Tensor, count: int, purpose: str
+    ) -> Iterator[SequenceClassifier]:
+        """The model as it is before the first round and after each, the same object every time.
+
+        Args:
+            cases: To train on.
+            units: (N,) int64 in [0, ``count``), unit of each case.
+            count: How many units the site says it has; one without cases is one that stays away.
+            purpose: Names this training: no two have the same noise.
+        """
+        plan, rounds = replace(self.plan, units=count), self.study.federation.rounds
+        model = build_model(self.study)
+        load_state(model, initial_weights(self.study, self.seed))
+        model.to(cases.device)
+        clip_norm = None
+        yield model
+        for done in range(rounds):
+            seed = derive_seed(self.seed, "attack", purpose, done + 1)
+            local = LocalPlan(self.study.training, done / rounds, seed)
+            secret = Secret.seeded(self.seed, "attack", purpose, done + 1)
+            clip_norm = train_privately(model, cases, units, plan, local, secret, clip_norm).clip_norm
+            yield model
+
+
+def without_dropout(model: SequenceClassifier) -> SequenceClassifier:
+    """The model itself, which from now on drops nothing, so that what an attack sees is noise alone."""
+    for layer in model.modules():
+        if isinstance(layer, nn.Dropout):
+            layer.p = 0.0
+        elif isinstance(layer, nn.RNNBase):
+            layer.dropout = 0.0
+    return model.train()
