@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from flwr.app import ArrayRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
+from numpy.typing import NDArray
 
 from client.cases import CaseCache, labels, patients, site_cases, unit_numbers
 from client.devices import choose_device, describe_device
@@ -116,9 +117,20 @@ def evaluate_round(site: Site, content: RecordDict) -> RecordDict:
     device = choose_device(site.device)
     model = _model(task.study, _base.read(content, task.base_digest), device)
     cases = _cases.get(site.source, "test", study, device)
-    scores = predict(model, cases).numpy()
-    sums = EvaluationSums.count(scores, cases.labels.cpu().numpy(), keep_scores=site.share_scores)
+    sums = _count(site, task, study, predict(model, cases).numpy(), cases.labels.cpu().numpy())
     return evaluation_content(Evaluation(site.name, task.round, task.base_digest, sums))
+
+
+def _count(
+    site: Site, task: EvaluateTask, study: Study, scores: NDArray[Any], classes: NDArray[Any]
+) -> EvaluationSums:
+    """Counts as the study asks for them: with the noise of a privacy of their own, or as they are."""
+    if study.privacy is None or study.privacy.evaluation_epsilon is None:
+        return EvaluationSums.count(scores, classes, keep_scores=site.share_scores)
+    from client.private_round import evaluate_privately  # as in _train
+
+    entries = site_cases(site.source.entries(study), site.name, study).test
+    return evaluate_privately(site, task, study, scores, classes, unit_numbers(entries, study.privacy.unit))
 
 
 def answer(message: Message, context: Context, action: Action) -> Message:

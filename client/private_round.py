@@ -8,21 +8,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 
-from client.ledger import Budget, Ledger, Task
+from client.ledger import Budget, Ledger, Purpose, Task, Unit
 from client.private_training import train_privately
 from client.site import Site
 from client.trainer import LocalPlan
 from common.errors import LedgerMissing
+from common.metrics import EvaluationSums
 from common.models import SequenceClassifier
 from common.private.accounting import epsilon_of
-from common.private.plan import plan_of
+from common.private.counts import noised_sums
+from common.private.plan import evaluation_plan_of, plan_of
 from common.private.secret import Secret
 from common.sequences import Cases
 from common.study import Study, digest
-from common.tasks import TrainTask
+from common.tasks import EvaluateTask, TrainTask
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,22 +69,13 @@ def train_round_privately(
         ReservationClosed: Another process has sent this round's update.
     """
     ledger = ledger_of(site)
-    if task.ledger_head:
-        ledger.check(task.ledger_head)
+    ledger.check(task.ledger_head)
     count = int(units.max()) + 1
     plan = plan_of(study, count)
     known = digest(study)
-    paid = Task(
-        study=study.study.name,
-        study_digest=known,
-        round=task.round,
-        base_digest=task.base_digest,
-        cohort=site.cohort or site.name,
-        fingerprint=site.fingerprint,
-        purpose="training",
-        unit=plan.unit,
+    reservation = ledger.reserve(
+        _paid(site, study, task, "training", plan.unit), plan.round_event(), plan.target_delta
     )
-    reservation = ledger.reserve(paid, plan.round_event(), plan.target_delta)
     before = ledger.last_clip_norm(known)
     secret = secret_of(site, "training", task.round)
     outcome = train_privately(model, cases, units, plan, local, secret, clip_norm=before)
@@ -88,6 +83,53 @@ def train_round_privately(
     ledger.settle(reservation, outcome.steps, adapted)
     spent = epsilon_of(ledger.study_events(known, "training"), plan.target_delta, plan.accountant)
     return Spent(count, spent, plan.target_delta, adapted, ledger.head)
+
+
+def evaluate_privately(
+    site: Site,
+    task: EvaluateTask,
+    study: Study,
+    scores: NDArray[Any],
+    labels: NDArray[Any],
+    units: torch.Tensor,
+) -> EvaluationSums:
+    """Counts of the site's test cases under the noise of ``evaluation_epsilon``, paid from its ledger.
+
+    Args:
+        site: Whose ledger pays.
+        task: What is asked.
+        study: The task's study.
+        scores: (N, C) class probabilities of the test cases.
+        labels: (N,) their classes.
+        units: (N,) int64, number of the unit that each case belongs to.
+
+    Raises:
+        BudgetSpent: The hospital's budget does not allow this evaluation.
+        LedgerMissing, LedgerBroken, LedgerRolledBack: There is no ledger that can be relied on.
+        ReservationClosed: Another process has sent these counts.
+    """
+    plan = evaluation_plan_of(study, int(units.max()) + 1)
+    assert plan is not None  # noqa: S101  the study has an evaluation_epsilon
+    ledger = ledger_of(site)
+    paid = _paid(site, study, task, "evaluation", plan.unit)
+    reservation = ledger.reserve(paid, plan.event(), plan.target_delta)
+    sums = noised_sums(scores, labels, units.numpy(), plan, secret_of(site, "evaluation", task.round))
+    ledger.settle(reservation, 1)
+    return sums
+
+
+def _paid(site: Site, study: Study, task: TrainTask | EvaluateTask, purpose: Purpose, unit: Unit) -> Task:
+    """What the ledger is told that a reservation is for."""
+    return Task(
+        study=study.study.name,
+        study_digest=digest(study),
+        round=task.round,
+        base_digest=task.base_digest,
+        cohort=site.cohort or site.name,
+        fingerprint=site.fingerprint,
+        purpose=purpose,
+        unit=unit,
+    )
 
 
 def ledger_of(site: Site) -> Ledger:

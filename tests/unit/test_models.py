@@ -79,7 +79,7 @@ def test_case_s_logits_are_those_it_has_alone_and_unpadded(
     torch.testing.assert_close(together, torch.cat(alone), atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("encoder", ["none", "cnn"])
+@pytest.mark.parametrize("encoder", ["none", "cnn", "hog"])
 @pytest.mark.parametrize("kind", KINDS)
 @torch.no_grad()
 def test_more_padding_changes_nothing(tiny: MakeModel, study: MakeStudy, encoder: str, kind: str) -> None:
@@ -91,7 +91,8 @@ def test_more_padding_changes_nothing(tiny: MakeModel, study: MakeStudy, encoder
 
 @pytest.mark.parametrize("pooling", ["last", "mean", "max", "attention"])
 @pytest.mark.parametrize(
-    ("encoder", "kind"), [*product(["none"], KINDS), *product(["cnn"], ["patches", "slices", "frames"])]
+    ("encoder", "kind"),
+    [*product(["none", "hog"], KINDS), *product(["cnn"], ["patches", "slices", "frames"])],
 )
 @torch.no_grad()
 def test_what_stands_in_the_padding_is_not_looked_at(

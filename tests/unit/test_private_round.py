@@ -23,8 +23,11 @@ from common.models import initial_weights
 from common.study import Study, to_canonical
 from common.study import digest as study_digest
 from common.tasks import (
+    EvaluateTask,
+    Evaluation,
     TrainTask,
     read_contribution,
+    read_evaluation,
     read_refusal,
     task_content,
     weights_record,
@@ -149,6 +152,24 @@ def test_an_adapted_clip_norm_goes_on_from_where_it_was(
     went_on = given(train(first, study=adaptive, round=2)).clip_norm or 0
     anew = given(train(other, study=adaptive, round=2)).clip_norm or 0  # as the first, had it begun at 50
     assert went_on / anew == pytest.approx(began / 50.0)
+
+
+def test_test_counts_are_noised_and_paid_for_where_the_study_asks(
+    ask_app: Ask, site: Site, make_study: Callable[..., Study]
+) -> None:
+    def counts(epsilon: float, which: Site) -> Evaluation:
+        asked = make_study(privacy={**PRIVACY, "evaluation_epsilon": epsilon}, training=TRAINING)
+        base = initial_weights(asked, 0)
+        task = EvaluateTask(to_canonical(asked), 1, digest(base))
+        reply = ask_app(which, MessageType.EVALUATE, task_content(task, weights_record(base)))
+        assert read_refusal(reply) is None, read_refusal(reply)
+        return read_evaluation(reply, 2)
+
+    noisy = [counts(0.5, site).sums for _ in range(3)]
+    assert all(not sums.exact for sums in noisy)
+    assert len({sums.histogram.tobytes() for sums in noisy}) == 3
+    spent = Ledger(Path(site.ledger), None).spent()
+    assert [study.purpose for study in spent.studies] == ["evaluation"] and spent.epsilon > 0
 
 
 def test_ledger_and_noise_reach_the_app_through_the_node_config(site: Site) -> None:
