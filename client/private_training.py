@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn.functional import cross_entropy
 
-from client.trainer import LocalPlan, optimizer_of
+from client.trainer import LocalPlan, mixed_precision, optimizer_of
 from common.errors import ModelDiverged
 from common.models import SequenceClassifier
 from common.private.bookkeeping import Bookkeeper
@@ -132,8 +132,7 @@ class _Steps:
 
         def losses() -> torch.Tensor:
             batch = self._cases.take(part.cases)
-            bfloat16 = self._local.training.precision == "bfloat16"
-            with torch.autocast(batch.device.type, torch.bfloat16, enabled=bfloat16):
+            with mixed_precision(self._local.training, batch.device):
                 logits = self._model(batch.steps, batch.lengths)
             each = cross_entropy(logits.float(), batch.labels, reduction="none")
             return each / part.sizes[part.units].to(each.device)

@@ -47,7 +47,7 @@ class Outcome:
     Attributes:
         aside: The old files, under their new names; none where the ledger was whole.
         counted: Reservations that were taken over or added, each whole.
-        lost: Lines of the old file that were changed or say nothing, and that the audit log was never told.
+        lost: Lines, at least, that are missing, changed or unreadable, and not in the audit log either.
         head: The ledger's new head.
     """
 

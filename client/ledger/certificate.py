@@ -164,7 +164,13 @@ def certify(ledger: Ledger, holder: Holder, issued: str) -> Certificate:
 
 def study_document(study: StudySpending) -> dict[str, Any]:
     """What a study has spent, as JSON has it."""
-    return {**asdict(study), "epsilon": finite(study.epsilon), "steps": study.steps}
+    return {
+        **asdict(study),
+        "fingerprints": list(study.fingerprints),
+        "events": [asdict(event) for event in study.events],
+        "epsilon": finite(study.epsilon),
+        "steps": study.steps,
+    }
 
 
 def line_document(line: Line) -> dict[str, Any]:

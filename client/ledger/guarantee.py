@@ -10,7 +10,7 @@ from common.page.wording import number
 FALSE_ALARMS = (0.01, 0.05, 0.10)
 """Shares of wrong suspicions for which the bound is told."""
 
-DELTAS = (1e-3, 1e-2, 0.05, 0.1, 0.2, 0.3, 0.5)
+DELTAS = (0.003, 0.02, 0.05, 0.15, 0.3)
 """Where else the curve of epsilon over delta is looked up: each point of it is a guarantee by itself."""
 
 _LARGEST = 700.0  # beyond, exp overflows; the bound is 1 long before

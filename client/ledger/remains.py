@@ -38,7 +38,7 @@ class Remains:
     Attributes:
         spending: By id of the reservation.
         heads: Every head that was met, in order.
-        lost: Lines that were changed or say nothing, and that the audit log was never told.
+        lost: Lines, at least, that are missing, changed or unreadable, and not in the audit log either.
     """
 
     spending: dict[str, Carried] = field(default_factory=dict)
@@ -87,8 +87,9 @@ def remains_of(content: bytes, head: bytes, testimonies: Sequence[Entry]) -> Rem
     for each in testimonies:
         found.note_head(each.head)
         _take(found, each, "audit log")
-    told, changed = _last_told(testimonies), []
-    for number, line in enumerate(_lines(content), start=1):
+    told, changed = _last_told(testimonies), list[Entry]()
+    lines = list(_lines(content))
+    for number, line in enumerate(lines, start=1):
         entry = read_entry(line)
         if entry is not None and entry.to_line() == line + b"\n":
             found.note_head(entry.head)
@@ -100,6 +101,8 @@ def remains_of(content: bytes, head: bytes, testimonies: Sequence[Entry]) -> Rem
         found.note_head(entry.head)
         _take(found, entry, "changed line")
     found.note_head(_head_in(head))
+    highest = max((int(each.partition(":")[0]) for each in found.heads), default=0)
+    found.lost += max(0, highest - max(told, len(lines)))
     return found
 
 

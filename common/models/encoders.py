@@ -11,6 +11,8 @@ import torch
 from torch import nn
 
 from common.models.masks import all_full, time_mask
+from common.private.rules.normalisation import Scaling, unchanged
+from common.private.tape import current_tape, folded
 
 
 class Encoder(Protocol):
@@ -36,7 +38,10 @@ class NoEncoder(nn.Module):
 
 
 class MaskedGroupNorm(nn.GroupNorm):
-    """Group normalisation (Wu and He 2018) over the rows that are not padding."""
+    """Group normalisation (Wu and He 2018) over the rows that are not padding.
+
+    :meth:`masked` is no ``forward``, so it puts its use of scale and shift on the tape itself.
+    """
 
     def masked(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """``x``: (B, C, T, W); ``mask``: (B, 1, T, 1) of ones and zeros; statistics per case."""
@@ -47,7 +52,11 @@ class MaskedGroupNorm(nn.GroupNorm):
         mean = grouped.sum(dim=(2, 3, 4), keepdim=True) / count
         variance = ((grouped - mean) * kept).square().sum(dim=(2, 3, 4), keepdim=True) / count
         normal = ((grouped - mean) / (variance + self.eps).sqrt()).view_as(x)
-        return (normal * self.weight[:, None, None] + self.bias[:, None, None]) * mask
+        scaled = normal * self.weight[:, None, None] + self.bias[:, None, None]
+        tape = current_tape()
+        if tape is not None:
+            tape.add(Scaling(self.weight, self.bias, normal.detach(), unchanged, True, scaled))
+        return scaled * mask
 
 
 class RowEncoder(nn.Module):
@@ -111,8 +120,11 @@ class FrameEncoder(nn.Module):
         batch, count, _ = steps.shape
         frames = steps.reshape(batch * count, 1, *self.frame)
         if all_full(lengths, count):
-            return self.layers(frames).reshape(batch, count, -1), lengths
-        own = time_mask(lengths, count, lengths.device).flatten().nonzero().squeeze(1).to(steps.device)
-        seen = self.layers(frames[own]).flatten(1)
+            with folded(torch.arange(batch * count) // count):
+                return self.layers(frames).reshape(batch, count, -1), lengths
+        own = time_mask(lengths, count, lengths.device).flatten().nonzero().squeeze(1)
+        with folded(own // count):
+            own = own.to(steps.device)
+            seen = self.layers(frames[own]).flatten(1)
         features = seen.new_zeros(batch * count, self.features).index_copy(0, own, seen)
         return features.reshape(batch, count, -1), lengths

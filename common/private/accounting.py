@@ -31,18 +31,18 @@ LEAST_NOISE, MOST_NOISE = 0.01, 1000.0
 TOLERANCE = 0.01
 """Share of a target epsilon that may be left unused."""
 
-FRACTIONAL_ORDERS = (
+ORDERS = (
     *(1.0005, 1.002, 1.01, 1.05, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8, 1.9),
-    *(2.25, 2.5, 2.75, 3.25, 3.5, 3.75, 4.25, 4.5, 4.75, 5.5, 6.5, 7.5, 8.5, 9.5),
+    *(quarters / 4 for quarters in range(8, 48)),
+    *(*range(12, 64), *range(64, 256, 8), *range(256, 513, 64)),
 )
-WHOLE_ORDERS = (*range(2, 64), *range(64, 256, 8), *range(256, 513, 64))
-"""Rényi orders. The two kinds are asked for apart: where the series of the fractional ones does not converge
-in floats, the whole ones still give a bound."""
+"""Rényi orders: near 1 for large epsilons, far from it for small ones. Finer steps would change epsilon by
+less than half a per cent."""
 
 GRID_ERROR = 0.004
 """Error of PRV's grid that is asked for, as a share of epsilon."""
 
-LEAST_ERROR, MOST_ERROR = 1e-4, 0.3
+LEAST_ERROR, MOST_ERROR = 5e-4, 0.3
 """Bounds of that error, in epsilon."""
 
 LEAST_EPSILON = 0.02
@@ -172,8 +172,8 @@ def _composed(events: Iterable[Event]) -> tuple[Event, ...]:
         return sampled
     if min(event.noise_multiplier for event in whole) <= 0:
         return (Event(0.0, 1.0, 1),)
-    precision = math.fsum(event.steps / event.noise_multiplier**2 for event in whole)
-    return (*sampled, Event(precision**-0.5, 1.0, 1))
+    signal = math.hypot(*(math.sqrt(event.steps) / event.noise_multiplier for event in whole))
+    return (*sampled, Event(1 / signal, 1.0, 1))
 
 
 @lru_cache(maxsize=1024)
@@ -182,14 +182,14 @@ def _epsilon(events: tuple[Event, ...], delta: float, accountant: Accountant) ->
         return 0.0
     if min(event.noise_multiplier for event in events) <= 0:
         return math.inf
-    bounds = [_renyi(events, delta, orders) for orders in (FRACTIONAL_ORDERS, WHOLE_ORDERS)]
-    epsilon, order = min(bounds)
+    epsilon, order = _renyi(events, delta)
     if accountant == "prv" and 0 < epsilon < math.inf:
         epsilon = min(epsilon, _numerical(events, delta, epsilon, order))
     return max(epsilon, 0.0)
 
 
-def _renyi(events: tuple[Event, ...], delta: float, orders: tuple[float, ...]) -> tuple[float, float]:
+@lru_cache(maxsize=1024)
+def _renyi(events: tuple[Event, ...], delta: float) -> tuple[float, float]:
     """The Rényi accountant's epsilon and its best order; infinite where its series fail."""
     from opacus.accountants import RDPAccountant
 
@@ -197,7 +197,7 @@ def _renyi(events: tuple[Event, ...], delta: float, orders: tuple[float, ...]) -
     accountant.history = _history(events)
     try:
         with _in_silence():
-            epsilon, order = accountant.get_privacy_spent(delta=delta, alphas=list(orders))
+            epsilon, order = accountant.get_privacy_spent(delta=delta, alphas=list(ORDERS))
     except (ArithmeticError, ValueError):
         return math.inf, 1.0
     return (math.inf, 1.0) if math.isnan(epsilon) else (epsilon, order)

@@ -8,7 +8,7 @@ all units are known, its place in the sum.
 
 Invariants: what is added for a unit has an L2 norm of at most ``clip_norm``, whatever the unit holds; a
 gradient that is not finite is left out of the sum whole. A norm may be found too large (by half a per cent,
-see :mod:`common.private.grams`), never too small.
+see :mod:`common.private.clipping.grams`), never too small.
 """
 
 from __future__ import annotations
@@ -22,13 +22,15 @@ from typing import Any
 import torch
 from torch import nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch.nn.utils.rnn import PackedSequence
 
 from common.errors import LayerNotPrivate
-from common.private.admission import admit
-from common.private.clipping import Units, add_clipped
-from common.private.coverage import times_used
-from common.private.precision import full_precision
-from common.private.rules import Rule, rule_of
+from common.private.clipping.admission import admit
+from common.private.clipping.allocation import keep_freed_memory
+from common.private.clipping.coverage import times_used
+from common.private.clipping.precision import full_precision
+from common.private.clipping.sums import Units, add_clipped
+from common.private.rules import Rule, records_itself, rule_of
 from common.private.tape import Tape, Use, current_tape, recording
 
 
@@ -47,14 +49,17 @@ class Pass:
     edges: dict[int, GradientEdge] = field(default_factory=dict)
     seen: list[tuple[str, torch.Tensor, int]] = field(default_factory=list)
 
-    def note(self, path: str, use: Use, inputs: torch.Tensor, output: torch.Tensor) -> None:
+    def note(self, path: str, use: Use, output: torch.Tensor) -> None:
         """Put a use on the tape, of a layer that does not do it itself."""
         self.tape.add(use)
         self.edges[id(use)] = get_gradient_edge(output)
         use.output = None
-        self.seen.append((path, inputs, inputs._version))
         if output._base is not None:  # what is done to a view in place changes its place in the graph
-            self.seen.append((path, output, output._version))
+            self.watch(path, output)
+
+    def watch(self, path: str, tensor: torch.Tensor) -> None:
+        """Remember how a tensor was when a layer saw it."""
+        self.seen.append((path, tensor, tensor._version))
 
     def edge(self, use: Use) -> GradientEdge:
         """Where the output of a use stands in the graph; the use lets go of the output."""
@@ -90,14 +95,17 @@ class Bookkeeper:
 
     def __init__(self, model: nn.Module) -> None:
         admit(model)
+        keep_freed_memory()
         self._model = model
-        self._paths = {p: path for path, layer in model.named_modules() for p in layer.parameters(recurse=False)}
-        self._pass: _Pass | None = None
+        self._paths = {
+            p: path for path, layer in model.named_modules() for p in layer.parameters(recurse=False)
+        }
+        self._pass: Pass | None = None
         self._hooks = [
             # First of a layer's hooks, so that what it sees is what the layer itself has made.
-            layer.register_forward_hook(self._hook(path, rule), prepend=True, with_kwargs=True)
+            layer.register_forward_hook(self._hook(path, rule_of(layer)), prepend=True, with_kwargs=True)
             for path, layer in model.named_modules()
-            if (rule := rule_of(layer)) is not None
+            if records_itself(layer) or rule_of(layer) is not None
         ]
 
     def close(self) -> None:
@@ -119,9 +127,9 @@ class Bookkeeper:
     ) -> torch.Tensor:
         """(U,) norm of each unit's gradient before clipping; infinite where it is not finite.
 
-        Adds the clipped sum to each trainable parameter's ``grad``, zeros to those that were not used, and sets
-        it where it was None. Called several times, with the records of some units each, it adds up to the sum
-        over all of them.
+        Adds the clipped sum to each trainable parameter's ``grad``, zeros to those that were not used, and
+        sets it where it was None. Called several times, with the records of some units each, it adds up to
+        the sum over all of them.
 
         Args:
             losses: The forward pass: (B,) the loss of each record, scaled as it shall count in its unit's.
@@ -135,6 +143,8 @@ class Bookkeeper:
             LayerNotPrivate: A parameter was used in a way that leaves its units' gradients unknown. Nothing
                 has then been added.
         """
+        if not clip_norm > 0:
+            raise ValueError(f"a clip norm of {clip_norm}")
         parameters = [p for p in self._model.parameters() if p.requires_grad]
         norms = torch.zeros(count) if not parameters else parameters[0].new_zeros(count)
         if len(units) and parameters:
@@ -158,7 +168,8 @@ class Bookkeeper:
         if not values.requires_grad:
             return []
         used = times_used(values, (edge.node for edge in edges))
-        gradients = torch.autograd.grad(values, edges, torch.ones_like(values), allow_unused=True)
+        ones = torch.ones_like(values)
+        gradients = torch.autograd.grad(values, edges, ones, allow_unused=True) if edges else ()
         known = Counter[nn.Parameter]()
         for use, edge, gradient in zip(uses, edges, gradients, strict=True):
             use.gradient = gradient
@@ -189,7 +200,7 @@ class Bookkeeper:
         for parameter, times in used.items():
             if parameter in self._paths and times > known[parameter]:
                 raise LayerNotPrivate(
-                    f"a parameter of {self._paths[parameter] or 'the model itself'} was used {times} times, but "
+                    f"a parameter of {self._paths[parameter] or 'the model itself'} was used {times} times, "
                     f"only {known[parameter]} of them by its own layer"
                 )
 
@@ -203,11 +214,15 @@ class Bookkeeper:
                     f"{expected}: the first dimension must be that of the records"
                 )
 
-    def _hook(self, path: str, rule: Rule) -> Callable[..., None]:
-        def hook(layer: nn.Module, args: tuple[Any, ...], options: dict[str, Any], output: torch.Tensor) -> None:
-            if self._pass is None or self._pass.tape is not current_tape() or not output.requires_grad:
+    def _hook(self, path: str, rule: Rule | None) -> Callable[..., None]:
+        """What comes after a layer's forward pass; one without a rule has put its uses on the tape itself."""
+
+        def hook(layer: nn.Module, args: tuple[Any, ...], options: dict[str, Any], output: Any) -> None:
+            if self._pass is None or self._pass.tape is not current_tape():
                 return
             inputs = args[0] if args else options["input"]
-            self._pass.note(path, rule(layer, inputs, output), inputs, output)
+            self._pass.watch(path, inputs.data if isinstance(inputs, PackedSequence) else inputs)
+            if rule is not None and output.requires_grad:
+                self._pass.note(path, rule(layer, inputs, output), output)
 
         return hook

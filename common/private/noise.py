@@ -61,6 +61,14 @@ class NoisyOptimizer(DPOptimizerFastGradientClipping):  # type: ignore[misc]  # 
         )
         self._stream = secret.keystream("noise") if secure else None
 
+    def accumulate(self) -> None:
+        """Take each parameter's ``grad`` as its clipped sum, not copied, since noise will replace it."""
+        for parameter in self.params:
+            if parameter.summed_grad is None:
+                parameter.summed_grad = parameter.grad
+            else:
+                parameter.summed_grad.add_(parameter.grad)
+
     def add_noise(self) -> None:
         """Put each parameter's clipped sum, with noise added, into its ``grad``."""
         if self._stream is None:

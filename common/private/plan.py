@@ -128,13 +128,7 @@ def plan_of(study: Study, units: int) -> PrivacyPlan:
         )
     delta = target_delta(privacy, units)
     steps = study.training.local_epochs * privacy.steps_per_epoch
-    noise = privacy.noise_multiplier
-    if noise is None:
-        assert privacy.target_epsilon is not None  # noqa: S101  at_sites: one of the two is set
-        total = study.federation.rounds * steps
-        noise = noise_multiplier_for(
-            privacy.target_epsilon, delta, privacy.sample_rate, total, privacy.accountant
-        )
+    noise = _noise_multiplier(privacy, delta, study.federation.rounds * steps)
     clip = _adaptive_clip(privacy, noise, privacy.sample_rate * units)
     return PrivacyPlan(
         unit=privacy.unit,
@@ -188,6 +182,14 @@ def evaluations(federation: Federation) -> int:
     """How often a study evaluates: every so many rounds, and after the last."""
     whole, rest = divmod(federation.rounds, federation.evaluate_every)
     return whole + (rest > 0)
+
+
+def _noise_multiplier(privacy: Privacy, delta: float, steps: int) -> float:
+    """The study's; or the least with which so many steps stay within its ``target_epsilon``."""
+    if privacy.noise_multiplier is not None:
+        return privacy.noise_multiplier
+    assert privacy.target_epsilon is not None  # noqa: S101  at_sites: one of the two is set
+    return noise_multiplier_for(privacy.target_epsilon, delta, privacy.sample_rate, steps, privacy.accountant)
 
 
 def _adaptive_clip(privacy: Privacy, noise: float, expected_units: float) -> AdaptiveClip | None:

@@ -94,14 +94,14 @@ def epsilon_of_guesses(guesses: Guesses, delta: float, confidence: float) -> flo
 
 
 def guessing_chance(guesses: Guesses, epsilon: float, delta: float) -> float:
-    """How probable so many right guesses are at most, under (epsilon, delta); see :func:`epsilon_of_guesses`."""
+    """The largest probability of so many right guesses; see :func:`epsilon_of_guesses`."""
     v, made = guesses.right, guesses.made
     likely = 1 / (1 + math.exp(-epsilon))
     chance = at_least(v, made, likely)
     if v == 0 or delta == 0.0:
         return chance
-    below = masses(made, likely)[:v].flip(0).cumsum(0)  # P[v > W >= v - i] for i = 1..v
-    slope = max(mass / i for i, mass in enumerate(below.tolist(), start=1))
+    below: list[float] = masses(made, likely)[:v].flip(0).cumsum(0).tolist()  # P[v > W >= v - i], i = 1..v
+    slope = max(mass / i for i, mass in enumerate(below, start=1))
     return min(1.0, chance + 2 * guesses.canaries * delta * slope)
 
 

@@ -1,8 +1,8 @@
 """Canaries: units made to leave the clearest trace that a unit of the site's data can leave.
 
-A canary is real cases with another class's label, so that its gradient is large and points where no patient's
-does. Its values are enlarged and turned by a pattern of signs of its own, so that two canaries' gradients have
-little in common.
+A canary is real cases with another class's label, so that its gradient is large and points where no
+patient's does. Its values are enlarged and turned by a pattern of signs of its own, so that two canaries'
+gradients have little in common.
 """
 
 from __future__ import annotations
@@ -46,4 +46,5 @@ def of_unit(cases: SequenceBatch, units: torch.Tensor, unit: int, most: int) -> 
 
 def direction(gradient: torch.Tensor) -> torch.Tensor:
     """(P,) the gradient at length 1; zeros where it has none, or none that is finite."""
-    return (gradient / gradient.norm()).nan_to_num(0.0, posinf=0.0, neginf=0.0)
+    unit: torch.Tensor = gradient / gradient.norm()
+    return unit.nan_to_num(0.0, posinf=0.0, neginf=0.0)

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from common.private.accounting import Accountant
+from common.private.plan import PrivacyPlan
+
 CONFIDENCE = 0.95
 """With which a bound is given."""
 
@@ -32,8 +35,8 @@ class Claim:
         epsilon: Of all rounds together, by the accountant.
         delta: Of the guarantee.
         noise_multiplier: Of each step, as it is accounted.
-        gradient_noise_multiplier: Of the gradients in each step; more where the clip norm is adapted, since the
-            count for that is part of what a step releases.
+        gradient_noise_multiplier: Of the gradients in each step; more where the clip norm is adapted, since
+            the count for that is part of what a step releases.
         sample_rate: Probability with which a unit is in a step's batch.
         steps: Of all rounds together.
         clip_norm: Largest L2 norm of a unit's gradient; where it is adapted, the one it starts from.
@@ -51,12 +54,28 @@ class Claim:
     clip_norm: float
     unit: str
     units: int
-    accountant: str
+    accountant: Accountant
 
     @property
     def mu(self) -> float:
         """How far a unit may move the gradients of a step, in standard deviations of their noise."""
         return 1 / self.gradient_noise_multiplier
+
+    @staticmethod
+    def of(plan: PrivacyPlan) -> Claim:
+        """What a plan promises after all its rounds."""
+        return Claim(
+            epsilon=plan.epsilon_after(plan.rounds),
+            delta=plan.target_delta,
+            noise_multiplier=plan.noise_multiplier,
+            gradient_noise_multiplier=plan.gradient_noise_multiplier,
+            sample_rate=plan.sample_rate,
+            steps=plan.rounds * plan.steps_per_round,
+            clip_norm=plan.clip_norm,
+            unit=plan.unit,
+            units=plan.units,
+            accountant=plan.accountant,
+        )
 
 
 @dataclass(frozen=True, slots=True)

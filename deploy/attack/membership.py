@@ -4,23 +4,58 @@ By the loss: training patients have smaller ones (Yeom et al. 2018). By a likeli
 confidence under models that were, and that were not, trained on them (Carlini et al. 2022, "Membership
 inference attacks from first principles", online attack with pooled variances).
 
-One model's answers about its patients are not independent of each other, which the bound takes them to be: it is
-an indication, and it is weak. What a model shows by its losses is far from what its training may leak.
+One model's answers about its patients are not independent of each other, which the bound takes them to be:
+it is an indication, and it is weak. What a model shows by its losses is far from what its training may
+leak.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import torch
 
+from client.trainer import predict
+from common.models import SequenceClassifier
+from common.seeds import derive_seed
+from common.sequences import SequenceBatch
 from deploy.attack.binomial import lower_rate, upper_rate
 from deploy.attack.bounds import Errors, epsilon_of_errors
 from deploy.attack.finding import CONFIDENCE, Claim, Finding, Verdict
+from deploy.attack.subject import Subject
+from server.report.intervals import hanley_mcneil
 
 LOW_RATE = 0.05
 """The share of false alarms at which the share of members found is given."""
 
 _LEAST = 1e-6
 """Probabilities are kept this far from 0 and 1, so that their logits are finite."""
+
+
+def infer(
+    subject: Subject, target: SequenceClassifier, shadows: int, step: Callable[[str], None]
+) -> Iterator[Finding]:
+    """What the trained model shows of who was trained on: training units against test units.
+
+    Args:
+        subject: Whom to attack.
+        target: The trained model.
+        shadows: Models to learn the likelihood ratio from, rounded down to an even number; fewer than two
+            leave that attack away.
+        step: Told what is being done.
+    """
+    if not len(subject.test):
+        return
+    count = subject.plan.units
+    cases = SequenceBatch.concatenate([subject.train, subject.test])
+    units = torch.cat([subject.units, count + subject.test_units])
+    scores = _confidences(target, cases, units)
+    by_loss = "membership by loss", "Yeom et al. 2018"
+    yield measure(*by_loss, scores[:count], scores[count:], subject.claim)
+    if shadows >= 2:
+        ratios = _ratios(subject, cases, units, scores, shadows // 2, step)
+        by_ratio = "membership by likelihood ratio", "Carlini et al. 2022"
+        yield measure(*by_ratio, ratios[:count], ratios[count:], subject.claim)
 
 
 def confidences(probability: torch.Tensor, labels: torch.Tensor, units: torch.Tensor) -> torch.Tensor:
@@ -71,24 +106,27 @@ def measure(attack: str, source: str, members: torch.Tensor, others: torch.Tenso
     perfect = Errors(0, errors.without, 0, errors.present)
     visible = epsilon_of_errors(perfect, claim.delta, CONFIDENCE)
     area = auroc(members, others)
+    around = hanley_mcneil(area, len(others), len(members))
     found, low, high = found_at_low_rate(members, others)
     return Finding(
         attack=attack,
         source=source,
         observations=len(members) + len(others),
         observed=(
-            f"AUROC {area:.3f}; {found:.0%} of the members found ({low:.0%} to {high:.0%}) at "
-            f"{LOW_RATE:.0%} false alarms"
+            f"AUROC {area:.3f} ({around.low:.3f} to {around.high:.3f}); at {LOW_RATE:.0%} false alarms "
+            f"{found:.0%} of the members found ({low:.0%} to {high:.0%})"
         ),
         epsilon=epsilon,
         visible=visible,
         power=(
-            f"Weak: it sees only the trained model, and had it been right each time, {len(members)} members and "
+            f"Weak: it sees only the trained model. Had it been right each time, {len(members)} members and "
             f"{len(others)} others would show {visible:.2f}."
         ),
         verdict=Verdict.indication if epsilon > claim.epsilon else Verdict.holds,
         figures={
             "auroc": area,
+            "auroc_low": around.low,
+            "auroc_high": around.high,
             "members_found": found,
             "members_found_low": low,
             "members_found_high": high,
@@ -113,7 +151,7 @@ def found_at_low_rate(members: torch.Tensor, others: torch.Tensor) -> tuple[floa
 
 def _held_out(members: torch.Tensor, others: torch.Tensor) -> Errors:
     """Errors on every second unit, at the threshold that shows most on the rest."""
-    seen = torch.cat([members[::2], others[::2]]).unique().tolist()
+    seen = sorted(set(torch.cat([members[::2], others[::2]]).tolist()))
     tried = [_errors(members[::2], others[::2], threshold) for threshold in seen]
     # Point estimates, half a unit away from none: a bound on so few would choose nothing.
     shown = [
@@ -134,3 +172,30 @@ def _errors(members: torch.Tensor, others: torch.Tensor, threshold: float) -> Er
         misses=int((members < threshold).sum()),
         present=len(members),
     )
+
+
+def _ratios(
+    subject: Subject,
+    cases: SequenceBatch,
+    units: torch.Tensor,
+    scores: torch.Tensor,
+    pairs: int,
+    step: Callable[[str], None],
+) -> torch.Tensor:
+    """(U,) likelihood ratios; each pair of shadow models divides the units between the two."""
+    draw = torch.Generator().manual_seed(derive_seed(subject.seed, "attack", "shadows"))
+    total, found, trained_on = len(scores), [], []
+    for pair in range(pairs):
+        first = torch.randperm(total, generator=draw) < total // 2
+        for number, chosen in enumerate((first, ~first), start=2 * pair + 1):
+            step(f"training shadow models: {number} of {2 * pairs}")
+            rows = chosen[units].nonzero().flatten()
+            places = (chosen.cumsum(0) - 1)[units[rows]]
+            *_, model = subject.training(cases.take(rows), places, int(chosen.sum()), f"shadow {number}")
+            found.append(_confidences(model, cases, units))
+            trained_on.append(chosen)
+    return likelihood_ratios(scores, torch.stack(found), torch.stack(trained_on))
+
+
+def _confidences(model: SequenceClassifier, cases: SequenceBatch, units: torch.Tensor) -> torch.Tensor:
+    return confidences(predict(model, cases), cases.labels.cpu(), units)

@@ -1,41 +1,70 @@
 """One-run auditing: guess, from a single training, which of many canaries were in it.
 
-Each canary is in or out by a coin of its own. A score says how far the released weights moved along the canary's
-own gradient, round by round; the highest are guessed in, the lowest out, the rest left open (Steinke, Nasr and
-Jagielski 2023). How many to guess is not chosen by how well it went: a few numbers are tried and each is held to
-a stricter confidence (Bonferroni).
+Each canary is in or out by a coin of its own. A score says how far the released weights moved along the
+canary's own gradient, part by part of the training; the highest are guessed in, the lowest out, the rest
+left open (Steinke, Nasr and Jagielski 2023). How many to guess is not chosen by how well it went: a few
+numbers are tried and each is held to a stricter confidence (Bonferroni).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 
 import torch
 
 from common.models import SequenceClassifier
 from common.private.accounting import epsilon_of
 from common.private.event import Event
+from common.seeds import derive_seed
 from common.sequences import SequenceBatch
 from deploy.attack.bounds import Guesses, epsilon_of_guesses, mu_of_guesses
-from deploy.attack.crafting import direction
+from deploy.attack.crafting import crafted, direction, of_unit
 from deploy.attack.finding import CONFIDENCE, CONVICTION, Claim, Finding, Verdict
 from deploy.attack.own_gradient import flat, own_gradient, trainable
+from deploy.attack.subject import Subject
 from deploy.attack.trade_off import epsilon_of_mu, mu_of_epsilon
 
 Bound = Callable[[tuple[Guesses, ...], float], float]
 """From guesses and a confidence to a lower bound on epsilon."""
 
-SHARES = (0.25, 0.5, 1.0)
+CANARIES = 64
+"""Units with a coin each; on average half of them are trained on."""
+
+SCALE = 3.0
+"""How much their values are enlarged."""
+
+WINDOWS = 12
+"""Parts of the training, between which the weights are looked at."""
+
+SHARES = (0.25, 0.5, 0.75)
 """Of the canaries, how many guesses are made."""
 
 _EXPERIMENTS = 200
 
 
+def play(subject: Subject) -> tuple[Finding, Finding]:
+    """What one training with canaries shows; see :func:`measure`."""
+    plan, draw = subject.plan, torch.Generator().manual_seed(derive_seed(subject.seed, "attack", "one run"))
+    classes = len(subject.study.study.classes)
+    canaries = [
+        crafted(of_unit(subject.train, subject.units, number % plan.units, 1), classes, SCALE, draw)
+        for number in range(CANARIES)
+    ]
+    inside = torch.rand(CANARIES, generator=draw) < 0.5
+    there = inside.nonzero().flatten()
+    cases = SequenceBatch.concatenate([subject.train, *(canaries[number] for number in there.tolist())])
+    owners = torch.cat([subject.units, plan.units + there])
+    training = subject.training(cases, owners, plan.units + CANARIES, "one run")
+    every = -(-subject.study.federation.rounds // WINDOWS)
+    return measure(guess(scores(islice(training, 0, None, every), canaries), inside), subject.claim)
+
+
 def scores(training: Iterator[SequenceClassifier], canaries: Sequence[SequenceBatch]) -> torch.Tensor:
-    """(m,) how far a training moved against each canary's own gradient, summed over its rounds.
+    """(m,) how far a training moved against each canary's own gradient, summed over its parts.
 
     Args:
-        training: The model before the first round and after each; see ``Subject.training``.
+        training: The model at the beginning and at the end of each part of a training.
         canaries: One unit each.
     """
     model = next(training)
@@ -134,8 +163,8 @@ def expected(canaries: int, mu: float) -> tuple[Guesses, ...]:
 def _power(canaries: int, visible: float, halved: float, seen: float, claimed: float) -> str:
     could = "it could see that" if seen > claimed else "alone it cannot see that"
     return (
-        f"Had every guess been right, {canaries} canaries would show {visible:.2f}. With half the noise epsilon "
-        f"would be {halved:.1f}, and {seen:.2f} is what this attack would be expected to show: {could}."
+        f"Had every guess been right, {canaries} canaries would show {visible:.2f}. With half the noise "
+        f"epsilon would be {halved:.1f}, and {seen:.2f} is what this attack should then show: {could}."
     )
 
 

@@ -1,6 +1,7 @@
 """The gradient of one unit by plain autograd, one case at a time: what the private engine is held against.
 
-Nothing of the engine takes part: a case goes through the model alone, in a batch of one that needs no padding.
+Nothing of the engine takes part: a case goes through the model alone, in a batch of one that needs no
+padding.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from common.sequences import SequenceBatch
 
 
 def own_gradient(model: nn.Module, cases: SequenceBatch) -> torch.Tensor:
-    """(P,) gradient of the sum of the cases' losses by all trainable weights, in the order of the model's.
+    """(P,) gradient of the mean of the cases' losses by all trainable weights, in the order of the model's.
 
     Args:
         model: Any that takes steps and lengths.
@@ -32,7 +33,7 @@ def own_gradient(model: nn.Module, cases: SequenceBatch) -> torch.Tensor:
         total += flat(
             torch.zeros_like(w) if g is None else g for w, g in zip(weights, gradients, strict=True)
         )
-    return total
+    return total / max(1, len(cases))
 
 
 def trainable(model: nn.Module) -> list[nn.Parameter]:

@@ -1,8 +1,8 @@
 """What the private engine releases for a step: the product's own parts, put together as training does.
 
-Two ways lead there. :class:`Engine` computes the clipped sum once and lets the product's optimiser add noise to
-it as often as is wanted, which is quick. :class:`WholeStep` runs the product's training for one step, from the
-drawing of the batch to the new weights, each time.
+Two ways lead there. :class:`Engine` computes the clipped sum once and lets the product's optimiser add
+noise to it as often as is wanted, which is quick. :class:`WholeStep` runs the product's training for one
+step, from the drawing of the batch to the new weights, each time.
 """
 
 from __future__ import annotations
@@ -32,19 +32,20 @@ class Engine:
 
     Args:
         model: At the state that is looked at; its weights stay as they are.
-        plan: Clipping and noise.
-        clip_norm: At which units are clipped at this state.
+        plan: Clipping and noise; an adapted clip norm stands where it starts.
+        training: The study's.
         secret: Noise is drawn from it.
     """
 
     def __init__(
-        self, model: SequenceClassifier, plan: PrivacyPlan, clip_norm: float, secret: Secret
+        self, model: SequenceClassifier, plan: PrivacyPlan, training: Training, secret: Secret
     ) -> None:
-        self._model, self._clip_norm, self._weights = model, clip_norm, trainable(model)
+        self._model, self._clip_norm, self._weights = model, plan.clip_norm, trainable(model)
+        self._bfloat16 = training.precision == "bfloat16"
         self._optimizer = NoisyOptimizer(
             torch.optim.SGD(self._weights, lr=1.0),
             noise_multiplier=plan.gradient_noise_multiplier,
-            clip_norm=clip_norm,
+            clip_norm=plan.clip_norm,
             expected_units=1.0,
             secret=secret,
             device=self._weights[0].device,
@@ -53,30 +54,33 @@ class Engine:
 
     def releasing(self, units: Sequence[SequenceBatch]) -> Released:
         """Releases of the clipped sum of these units (one without cases adds nothing), noise drawn anew."""
-        sums = self._clipped_sum(units)
+        sums = self.clipped_sum(units).split([weight.numel() for weight in self._weights])
 
         def released() -> torch.Tensor:
             self._optimizer.zero_grad(set_to_none=True)
             for weight, clipped in zip(self._weights, sums, strict=True):
-                weight.grad = clipped.clone()
+                weight.grad = clipped.clone().view_as(weight)
             self._optimizer.pre_step()
             return flat(weight.grad for weight in self._weights if weight.grad is not None)
 
         return released
 
-    def _clipped_sum(self, units: Sequence[SequenceBatch]) -> list[torch.Tensor]:
+    def clipped_sum(self, units: Sequence[SequenceBatch]) -> torch.Tensor:
+        """(P,) sum of the units' clipped gradients, without noise."""
         owners, sizes = owners_of(units)
 
         def losses() -> torch.Tensor:
             batch = SequenceBatch.concatenate(units)
-            each = cross_entropy(self._model(batch.steps, batch.lengths), batch.labels, reduction="none")
+            with torch.autocast(batch.device.type, torch.bfloat16, enabled=self._bfloat16):
+                logits = self._model(batch.steps, batch.lengths)
+            each = cross_entropy(logits.float(), batch.labels, reduction="none")
             return each / sizes[owners].to(each.device)
 
         for weight in self._weights:
             weight.grad = torch.zeros_like(weight)
         with Bookkeeper(self._model) as bookkeeper:
             bookkeeper.clipped_sum(losses, owners, len(units), self._clip_norm)
-        return [weight.grad for weight in self._weights if weight.grad is not None]
+        return flat(weight.grad for weight in self._weights if weight.grad is not None)
 
 
 class WholeStep:
@@ -84,8 +88,8 @@ class WholeStep:
 
     Args:
         model: At the state that is looked at; its weights stay as they are.
-        plan: Of the training; it is told to draw everybody and to make one step.
-        clip_norm: At which units are clipped at this state.
+        plan: Of the training; it is told to draw everybody and to make one step. An adapted clip norm stands
+            where it starts.
         training: The study's; a step of plain SGD shows the release as it is.
         seed: Of this purpose alone.
     """
@@ -94,11 +98,10 @@ class WholeStep:
         self,
         model: SequenceClassifier,
         plan: PrivacyPlan,
-        clip_norm: float,
         training: Training,
         seed: int,
     ) -> None:
-        self._model, self._plan, self._clip_norm, self._seed = model, plan, clip_norm, seed
+        self._model, self._plan, self._seed = model, plan, seed
         plain = {"optimizer": "sgd", "learning_rate": 1.0, "weight_decay": 0.0, "schedule": "constant"}
         self._local = LocalPlan(training.model_copy(update=plain), 0.0, 0)
         self._numbers = count()
@@ -113,7 +116,7 @@ class WholeStep:
         def released() -> torch.Tensor:
             before = [weight.detach().clone() for weight in weights]
             secret = Secret.seeded(self._seed, "step", next(self._numbers))
-            train_privately(self._model, cases, owners, plan, self._local, secret, self._clip_norm)
+            train_privately(self._model, cases, owners, plan, self._local, secret)
             moved = flat(old - new.detach() for old, new in zip(before, weights, strict=True))
             with torch.no_grad():
                 for weight, old in zip(weights, before, strict=True):

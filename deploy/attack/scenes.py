@@ -1,8 +1,9 @@
-"""The company that a canary keeps in a step: nobody, or other units, in batches that bring out different faults.
+"""The company that a canary keeps in a step: nobody, or other units, in batches that bring out different
+faults.
 
-Alone, noise stands by itself, and an engine that made no noise for an empty batch would show. Among whole cases,
-clipping is what keeps the canary down. Among cases of different length, what a packed sequence does to the order
-of records shows: a factor that lands on the wrong record lets the canary out.
+Alone, noise stands by itself, and an engine that made no noise for an empty batch would show. Among whole
+cases, clipping is what keeps the canary down. Among cases of different length, what a packed sequence does
+to the order of records shows: a factor that lands on the wrong record lets the canary out.
 """
 
 from __future__ import annotations
@@ -52,8 +53,8 @@ def scenes(canary: SequenceBatch, others: Sequence[SequenceBatch], draw: torch.G
         return
     yield Scene("among others", (*company, canary), len(company))
     ragged = tuple(_shortened(unit, draw) for unit in company)
-    # A packed sequence is sorted by length. Last and the longest, or first and shorter than most, the canary's
-    # place among the sorted records is another than its own.
+    # A packed sequence is sorted by length. Last and the longest, or first and shorter than most, the
+    # canary's place among the sorted records is another than its own.
     yield Scene("last of a ragged batch", (*ragged, canary), len(ragged))
     yield Scene("first of a ragged batch", (_cut(canary, 0.5), *ragged), 0)
 

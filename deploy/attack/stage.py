@@ -13,8 +13,8 @@ Released = Callable[[], torch.Tensor]
 """(P,) a release of the private engine, with noise drawn anew each time."""
 
 _THRESHOLDS = 9
-"""Thresholds that are tried: quantiles of what was seen, from the 10th to the 90th percentile. Among more of them
-the best would oftener be so by luck."""
+"""Thresholds that are tried: quantiles of what was seen, from the 10th to the 90th percentile. Among more
+of them the best would oftener be so by luck."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

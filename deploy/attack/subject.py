@@ -26,6 +26,7 @@ class Subject:
     Attributes:
         study: What is trained.
         plan: The site's privacy in it.
+        claim: What that promises.
         site: Its name.
         train: Its training cases.
         units: (N,) int64 in [0, ``plan.units``), unit of each.
@@ -36,29 +37,13 @@ class Subject:
 
     study: Study
     plan: PrivacyPlan
+    claim: Claim
     site: str
     train: SequenceBatch
     units: torch.Tensor
     test: SequenceBatch
     test_units: torch.Tensor
     seed: int
-
-    @property
-    def claim(self) -> Claim:
-        """What the plan promises after all rounds."""
-        plan = self.plan
-        return Claim(
-            epsilon=plan.epsilon_after(plan.rounds),
-            delta=plan.target_delta,
-            noise_multiplier=plan.noise_multiplier,
-            gradient_noise_multiplier=plan.gradient_noise_multiplier,
-            sample_rate=plan.sample_rate,
-            steps=plan.rounds * plan.steps_per_round,
-            clip_norm=plan.clip_norm,
-            unit=plan.unit,
-            units=plan.units,
-            accountant=plan.accountant,
-        )
 
     def training(
         self, cases: SequenceBatch, units: torch.Tensor, count: int, purpose: str

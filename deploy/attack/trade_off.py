@@ -1,8 +1,9 @@
 """Gaussian differential privacy: one number for how well two datasets can be told apart.
 
 A mechanism is mu-GDP if no test of "the unit was there" does better than telling N(0, 1) from N(mu, 1)
-(Dong, Roth and Su 2022, "Gaussian differential privacy", Def. 2.6): with false alarms alpha and misses beta,
-``Phi^-1(1 - alpha) - Phi^-1(beta) <= mu``. One release of a clipped sum is mu-GDP with mu = 1 / noise_multiplier.
+(Dong, Roth and Su 2022, "Gaussian differential privacy", Def. 2.6): with false alarms alpha and misses
+beta, ``Phi^-1(1 - alpha) - Phi^-1(beta) <= mu``. One release of a clipped sum is mu-GDP with mu = 1 /
+noise_multiplier.
 """
 
 from __future__ import annotations

@@ -50,6 +50,7 @@ class Results:
     def to_text(self, title: str) -> str:
         """As a person reads it."""
         lines = [f"{title}  ({machine()})"]
+        width = max(24, *(len(figure.name) + 2 for figure in self.figures))
         for figure in self.figures:
             goal = (
                 ""
@@ -57,7 +58,7 @@ class Results:
                 else f"goal {'>=' if figure.at_least else '<='} {figure.goal:g}: "
                 f"{'holds' if figure.holds else 'MISSED'}"
             )
-            lines.append(f"  {figure.name:<24}{figure.value:>10.3f} {figure.unit:<8}{goal}")
+            lines.append(f"  {figure.name:<{width}}{figure.value:>10.3f} {figure.unit:<8}{goal}")
         return "\n".join(lines)
 
 
@@ -79,7 +80,17 @@ def _intake() -> Results:
     return measure()
 
 
-BENCHES: dict[str, Callable[[], Results]] = {"simulation": _simulation, "intake": _intake}
+def _private_step() -> Results:
+    from deploy.bench.private_step import measure
+
+    return measure()
+
+
+BENCHES: dict[str, Callable[[], Results]] = {
+    "simulation": _simulation,
+    "intake": _intake,
+    "private-step": _private_step,
+}
 
 
 def run_bench(name: str) -> Results:

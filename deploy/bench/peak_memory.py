@@ -53,7 +53,7 @@ def _peak_on_cpu(make: Callable[[], Callable[[], None]]) -> int:
         trace = Path(folder) / "trace.json"
         record.export_chrome_trace(str(trace))
         events = json.loads(trace.read_bytes())["traceEvents"]
-    changes = sorted((e["ts"], e["args"]["Bytes"]) for e in events if e.get("name") == "[memory]")
+    changes = sorted((e["ts"], int(e["args"]["Bytes"])) for e in events if e.get("name") == "[memory]")
     return max(accumulate(change for _, change in changes))
 
 

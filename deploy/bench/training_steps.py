@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from opacus import GradSampleModule
 from opacus.layers import DPGRU, DPLSTM
-from opacus.optimizers import DPOptimizer, DPOptimizerFastGradientClipping
+from opacus.optimizers import DPOptimizer
 from torch import nn
 from torch.nn.functional import cross_entropy
 
@@ -22,7 +22,9 @@ from common.models.classifier import SequenceClassifier
 from common.models.encoders import Encoder, FrameEncoder, NoEncoder
 from common.models.pooling import MeanPool
 from common.private.bookkeeping import Bookkeeper
+from common.private.noise import NoisyOptimizer
 from common.private.recurrent import GRU, LSTM
+from common.private.secret import Secret
 
 CLASSES, CLIP_NORM, NOISE_MULTIPLIER, LEARNING_RATE = 2, 1.0, 1.0, 0.1
 
@@ -119,7 +121,7 @@ def step_of(way: str, shape: Shape, device: torch.device) -> Callable[[], None]:
 def _plain(model: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch) -> Callable[[], None]:
     def step() -> None:
         optimizer.zero_grad()
-        cross_entropy(model(batch.steps, batch.lengths), batch.labels).backward()
+        torch.autograd.backward(cross_entropy(model(batch.steps, batch.lengths), batch.labels))
         optimizer.step()
 
     return step
@@ -128,7 +130,15 @@ def _plain(model: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch) -> 
 def _private(model: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch) -> Callable[[], None]:
     count = len(batch.labels)
     units, bookkeeper = torch.arange(count), Bookkeeper(model)
-    noisy = DPOptimizerFastGradientClipping(optimizer, **_noise(count))
+    noisy = NoisyOptimizer(
+        optimizer,
+        noise_multiplier=NOISE_MULTIPLIER,
+        clip_norm=CLIP_NORM,
+        expected_units=count,
+        secret=Secret.fresh(),
+        device=batch.steps.device,
+        secure=False,
+    )
 
     def losses() -> torch.Tensor:
         return cross_entropy(model(batch.steps, batch.lengths), batch.labels, reduction="none")
@@ -143,23 +153,20 @@ def _private(model: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch) -
 
 def _opacus(model: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch) -> Callable[[], None]:
     hooked = GradSampleModule(model)
-    noisy = DPOptimizer(optimizer, **_noise(len(batch.labels)))
+    noisy = DPOptimizer(
+        optimizer,
+        noise_multiplier=NOISE_MULTIPLIER,
+        max_grad_norm=CLIP_NORM,
+        expected_batch_size=len(batch.labels),
+    )
 
     def step() -> None:
         noisy.zero_grad(set_to_none=True)
         with warnings.catch_warnings(action="ignore"):  # the first layer's input has no gradient
-            cross_entropy(hooked(batch.steps, batch.lengths), batch.labels).backward()
+            torch.autograd.backward(cross_entropy(hooked(batch.steps, batch.lengths), batch.labels))
         noisy.step()
 
     return step
-
-
-def _noise(count: int) -> dict[str, float]:
-    return {
-        "noise_multiplier": NOISE_MULTIPLIER,
-        "max_grad_norm": CLIP_NORM,
-        "expected_batch_size": count,
-    }
 
 
 def _model(layer: Callable[..., nn.RNNBase], shape: Shape) -> nn.Module:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli import bench, phantom, run, site, study
+from deploy.cli import attack, bench, phantom, privacy, run, site, study
 
 app = typer.Typer(
     name="consilium",
@@ -40,3 +40,5 @@ app.command("phantom", epilog=phantom.EXAMPLE)(phantom.phantom)
 app.command("bench", epilog=bench.EXAMPLE)(bench.bench)
 app.add_typer(study.app, name="study")
 app.add_typer(site.app, name="site")
+app.add_typer(privacy.app, name="privacy")
+privacy.app.command("attack", epilog=attack.EXAMPLE)(attack.attack)

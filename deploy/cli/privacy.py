@@ -40,15 +40,16 @@ def plan(
     as_json: options.Json = False,
 ) -> None:
     """Say what private training would cost the patients of a site, before anyone trains."""
-    from common.private.plan import plan_of, stated_exceptions
+    from common.private.plan import plan_of
     from common.study import load_study
+    from server.guarantee import exceptions
 
     overrides = {} if rounds is None else {"federation.rounds": (rounds, "--rounds")}
     loaded = load_study(study, overrides)
     planned = plan_of(loaded, patients)
     spent = {number: planned.epsilon_after(number) for number in _shown(planned.rounds)}
     if as_json:
-        print_json(_document(loaded, planned, spent, stated_exceptions(loaded)))
+        print_json(_document(loaded, planned, spent, exceptions(loaded)))
         return
     for name, value in (*_lines(planned), *_test_lines(loaded)):
         typer.echo(f"{name:<18}{value}")
@@ -56,8 +57,8 @@ def plan(
     for number, epsilon in spent.items():
         typer.echo(f"{number:>11}  {number * planned.steps_per_round:>8}  {epsilon:>8.3f}")
     typer.echo("\nWhat leaves the site without noise:")
-    for exception in stated_exceptions(loaded):
-        typer.echo(f"  {exception}")
+    for sentence in exceptions(loaded):
+        typer.echo(f"  {sentence}")
 
 
 def _shown(rounds: int) -> list[int]:
@@ -96,9 +97,7 @@ def _test_lines(study: Study) -> list[tuple[str, str]]:
     return [("test patients", f"epsilon {study.privacy.evaluation_epsilon:g} over {count} evaluations")]
 
 
-def _document(
-    study: Study, planned: PrivacyPlan, spent: dict[int, float], exceptions: tuple[str, ...]
-) -> dict[str, Any]:
+def _document(study: Study, planned: PrivacyPlan, spent: dict[int, float], told: list[str]) -> dict[str, Any]:
     from common.private.plan import evaluations
 
     return {
@@ -110,5 +109,5 @@ def _document(
             {"round": number, "steps": number * planned.steps_per_round, "epsilon": epsilon}
             for number, epsilon in spent.items()
         ],
-        "without_noise": list(exceptions),
+        "without_noise": told,
     }

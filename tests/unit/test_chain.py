@@ -70,7 +70,9 @@ def killed_in(monkeypatch: pytest.MonkeyPatch, function: str) -> Iterator[None]:
 def test_the_format_is_that_of_the_first_release(tmp_path: Path) -> None:
     chain = at(tmp_path / "c.jsonl")
     with chain.opened() as opened:
-        opened.append("cohort.added", {"cohort": "bröst", "cases": 3, "share": 0.5, "done": True, "why": None})
+        opened.append(
+            "cohort.added", {"cohort": "bröst", "cases": 3, "share": 0.5, "done": True, "why": None}
+        )
         opened.append("cohort.removed", {})
     assert chain.path.read_bytes() == GOLDEN
     assert chain.head_path.read_bytes() == GOLDEN_HEAD

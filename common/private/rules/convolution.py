@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 from torch import nn
+from torch.nn.grad import conv2d_weight
 
-from common.private.parts import Kept, Part, Scratch
-from common.private.products import Extent, Product
-from common.private.rows import Rows
+from common.errors import LayerNotPrivate
+from common.private.clipping.parts import Kept, Part, Scratch, silenced
+from common.private.clipping.products import Extent, Product
+from common.private.clipping.rows import Rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +87,20 @@ class Windows:
 
     @property
     def extent(self) -> Extent:
-        """See :class:`~common.private.products.Factors`."""
+        """See :class:`~common.private.clipping.products.Factors`."""
         _, outputs, height, width = self.gradient.shape
         groups, (high, wide) = self.geometry.groups, self.geometry.kernel
         inputs = self.inputs.shape[1] // groups * high * wide
         return Extent(height * width * self.rows.most, outputs // groups, inputs, groups)
 
+    @property
+    def made(self) -> int:
+        """See :class:`~common.private.clipping.products.Factors`."""
+        extent = self.extent
+        return extent.groups * extent.steps * (extent.outputs + extent.inputs)
+
     def pair(self, low: int, high: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """See :class:`~common.private.products.Factors`.
+        """See :class:`~common.private.clipping.products.Factors`.
 
         A unit's rows become the innermost dimension, for pictures of few pixels come in many rows.
         """
@@ -102,18 +111,23 @@ class Windows:
         return places.transpose(1, 2), windows.transpose(1, 2)
 
     def weighted_sum(self, factors: torch.Tensor) -> torch.Tensor:
-        """See :class:`~common.private.products.Factors`."""
-        geometry, (channels, height, width) = self.geometry, self.inputs.shape[1:]
-        scaled = self.gradient * self.rows.spread(factors)[:, None, None, None]
-        return nn.grad.conv2d_weight(
+        """See :class:`~common.private.clipping.products.Factors`."""
+        geometry, scaled = self.geometry, self.gradient * self.rows.spread(factors)[:, None, None, None]
+        total: torch.Tensor = conv2d_weight(  # type: ignore[no-untyped-call]
             self.inputs,
-            (scaled.shape[1], channels // geometry.groups, *geometry.kernel),
+            (scaled.shape[1], self.inputs.shape[1] // geometry.groups, *geometry.kernel),
             scaled,
             geometry.stride,
             geometry.padding,
             geometry.dilation,
             geometry.groups,
         )
+        return total
+
+    def silenced(self, kept: torch.Tensor) -> Windows:
+        """See :class:`~common.private.clipping.products.Factors`."""
+        rows = self.rows.spread(kept)
+        return replace(self, gradient=silenced(self.gradient, rows), inputs=silenced(self.inputs, rows))
 
     def _windows(self, inputs: torch.Tensor) -> torch.Tensor:
         """(N, K, C, H, W) to a view (N, C, *kernel, H', W', K) of the padded input."""
@@ -130,12 +144,20 @@ class Windows:
 
 
 def of_convolution(layer: nn.Module, inputs: torch.Tensor, output: torch.Tensor) -> Convolution:
-    """The use of ``nn.Conv1d`` or ``nn.Conv2d`` on inputs (R, C, ...)."""
+    """The use of ``nn.Conv1d`` or ``nn.Conv2d`` on inputs (R, C, ...).
+
+    Raises:
+        LayerNotPrivate: They are (C, ...).
+    """
     assert isinstance(layer, nn.Conv1d | nn.Conv2d)  # noqa: S101  by the table of rules
+    if inputs.dim() != layer.weight.dim():
+        raise LayerNotPrivate("a convolution got a picture without a dimension of records")
     inputs, ends = inputs.detach(), _ends(layer)
     if layer.padding_mode != "zeros" or any(before != after for before, after in ends):
         flat = [width for pair in reversed(ends) for width in pair]
-        inputs = nn.functional.pad(inputs, flat, "constant" if layer.padding_mode == "zeros" else layer.padding_mode)
+        inputs = nn.functional.pad(
+            inputs, flat, "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+        )
         ends = [(0, 0)] * len(ends)
     if inputs.dim() == 3:
         inputs = inputs.unsqueeze(2)
@@ -146,7 +168,8 @@ def of_convolution(layer: nn.Module, inputs: torch.Tensor, output: torch.Tensor)
         _two(layer.dilation, 1),
         layer.groups,
     )
-    return Convolution(layer.weight, layer.bias, geometry, inputs, output)
+    weight, bias = cast("nn.Parameter", layer.weight), cast("nn.Parameter | None", layer.bias)
+    return Convolution(weight, bias, geometry, inputs, output)
 
 
 def _ends(layer: nn.Conv1d | nn.Conv2d) -> list[tuple[int, int]]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import nn
 
-from common.private.parts import Part, Scratch
-from common.private.rows import Rows
+from common.private.clipping.parts import Part, Scratch, silenced
+from common.private.clipping.rows import Rows
 
 
 @dataclass(slots=True, eq=False)
@@ -48,12 +49,12 @@ class Lookup:
         if self.padding is not None:
             own = looked_up != self.padding
             place, gradient = place[own], gradient[own]
-        places, inverse = place.unique(return_inverse=True)
+        places, inverse = torch.unique(place, return_inverse=True)
         sums = gradient.new_zeros(len(places), gradient.shape[1]).index_add_(0, inverse, gradient)
         yield Entries(self.weight, sums, places // table, places % table, rows.count)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Entries:
     """The gradients of all units by a table, without the rows that a unit did not look up.
 
@@ -72,24 +73,28 @@ class Entries:
     count: int
 
     def squared_norms(self) -> torch.Tensor:
-        """(U,); see :class:`~common.private.parts.Part`."""
+        """(U,); see :class:`~common.private.clipping.parts.Part`."""
         squares = self.sums.square().sum(dim=1)
         return squares.new_zeros(self.count).index_add_(0, self.unit, squares)
 
     def gradients(self, low: int, high: int) -> torch.Tensor:
-        """(high - low, V * D); see :class:`~common.private.parts.Part`."""
+        """(high - low, V * D); see :class:`~common.private.clipping.parts.Part`."""
         own = (self.unit >= low) & (self.unit < high)
         dense = self.sums.new_zeros(high - low, *self.parameter.shape)
         dense[self.unit[own] - low, self.entry[own]] = self.sums[own]
         return dense.flatten(1)
 
     def weighted_sum(self, factors: torch.Tensor) -> torch.Tensor:
-        """See :class:`~common.private.parts.Part`."""
+        """See :class:`~common.private.clipping.parts.Part`."""
         total = torch.zeros_like(self.parameter)
         return total.index_add_(0, self.entry, self.sums * factors[self.unit, None])
+
+    def silence(self, kept: torch.Tensor) -> None:
+        """See :class:`~common.private.clipping.parts.Part`."""
+        self.sums = silenced(self.sums, kept[self.unit])
 
 
 def of_embedding(layer: nn.Module, inputs: torch.Tensor, output: torch.Tensor) -> Lookup:
     """The use of ``nn.Embedding`` on inputs (R, ...)."""
     assert isinstance(layer, nn.Embedding)  # noqa: S101  by the table of rules
-    return Lookup(layer.weight, layer.padding_idx, inputs, output)
+    return Lookup(cast("nn.Parameter", layer.weight), layer.padding_idx, inputs, output)

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from torch.nn.functional import group_norm, layer_norm
 
-from common.private.parts import Kept, Part, Scratch
-from common.private.rows import Rows
+from common.private.clipping.parts import Kept, Part, Scratch
+from common.private.clipping.rows import Rows
 
 
 @dataclass(slots=True, eq=False)

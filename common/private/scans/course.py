@@ -15,6 +15,11 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 Edge: TypeAlias = int | tuple[torch.Tensor, torch.Tensor]
 
+SPAN_VALUES = 2**17
+"""Values of one state that a span of steps has; a processor's second-level cache holds tens of times more."""
+
+EVERY = slice(None)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Packing:
@@ -77,12 +82,23 @@ class Course:
         shape = (steps, like.shape[1], width)
         return like.new_empty(shape) if self.packing is None else like.new_zeros(shape)
 
-    def steps(self, buffer: torch.Tensor) -> list[torch.Tensor]:
-        """Views (b, N) of a buffer (T, B, N) in the order in which the scan comes to them."""
-        views = list(buffer.unbind(0))
+    def spans(self, buffer: torch.Tensor) -> list[slice]:
+        """Consecutive steps of a buffer (T, B, N), in the order of the scan, some at a time.
+
+        What is made for a few steps at once is still in the processor's cache when the scan comes to them,
+        and products of a few hundred rows are as fast as larger ones.
+        """
+        steps, batch, width = buffer.shape
+        size = max(1, SPAN_VALUES // max(1, batch * width))
+        spans = [slice(low, min(steps, low + size)) for low in range(0, steps, size)]
+        return spans[::-1] if self.reverse else spans
+
+    def steps(self, buffer: torch.Tensor, span: slice = EVERY) -> tuple[torch.Tensor, ...]:
+        """Views (b, N) of a buffer (T, B, N), or of a span of it, in the order of the scan."""
+        views = buffer[span].unbind(0)
         if self.packing is not None:
-            counts = self.packing.batch_sizes.tolist()
-            views = [view[:count] for view, count in zip(views, counts, strict=True)]
+            counts = self.packing.batch_sizes[span].tolist()
+            views = tuple(view[:count] for view, count in zip(views, counts, strict=True))
         return views[::-1] if self.reverse else views
 
     def before(self, states: torch.Tensor) -> torch.Tensor:
@@ -113,7 +129,7 @@ class Course:
 
     def records(self, buffer: torch.Tensor) -> torch.Tensor:
         """(B, T, N), row r being record r; a copy only where records come in another order."""
-        rows = buffer if self.packing is None else self.packing.records_of(buffer)
+        rows = buffer
         return rows.transpose(0, 1)
 
     def turned(self, buffer: torch.Tensor) -> torch.Tensor:

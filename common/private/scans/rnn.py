@@ -9,6 +9,7 @@ import torch
 
 from common.private.scans.course import Course
 from common.private.scans.recurrence import Gradients, Tensors, Weights
+from common.private.scans.tanh import tanh_of_half_
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +27,12 @@ class RNNCell:
     def scan(self, course: Course, x: torch.Tensor, weights: Weights, states: Tensors) -> Tensors:
         """Nothing: the states are enough."""
         (h,) = states
-        bias = weights.input_bias + weights.hidden_bias
-        projected = torch.addmm(bias, x.flatten(0, 1), weights.input.t()).view(*x.shape[:2], h.shape[2])
-        to_next = weights.hidden.t().contiguous()
-        squash = torch.relu_ if self.relu else torch.tanh_
+        factor = 1 if self.relu else 2
+        bias = factor * (weights.input_bias + weights.hidden_bias)
+        projected = torch.addmm(bias, x.flatten(0, 1), factor * weights.input.t())
+        projected = projected.view(*x.shape[:2], h.shape[2])
+        to_next = (factor * weights.hidden).t().contiguous()
+        squash = torch.relu_ if self.relu else tanh_of_half_
         for p, before, after in zip(
             course.steps(projected),
             course.steps(course.before(h)),

@@ -26,7 +26,7 @@ NORMAL = NormalDist()
 
 
 def guessing(rng: np.random.Generator, mu: float, canaries: int, made: int) -> Guesses:
-    """One experiment: each canary in or out by a coin, seen through noise of its own, the clearest guessed."""
+    """One experiment: each canary in or out by a coin, seen through noise, the clearest guessed."""
     inside = rng.integers(0, 2, canaries)
     order = np.argsort(rng.normal(size=canaries) + mu * inside)
     right = (inside[order[: made // 2]] == 0).sum() + (inside[order[canaries - made // 2 :]] == 1).sum()

@@ -14,7 +14,7 @@ import pytest
 from client.ledger import Budget, Ledger, Task
 from common.errors import BudgetSpent, DiskFull, ReservationClosed
 from common.private.event import Event
-from tests.unit.ledger.conftest import Bench
+from tests.unit.ledger.benches import Bench
 
 STEP = Event(1.0, 0.1, 10)
 MakeTask = Callable[..., Task]
@@ -254,10 +254,10 @@ def test_spending_is_composed_and_not_added(bench: Bench, task: MakeTask) -> Non
 
 def test_without_a_budget_nothing_is_refused(bench: Bench) -> None:
     bench.budget = None
-    for number in range(30):
+    for number in range(12):
         bench.train(number)
     spent = bench.ledger.spent()
-    assert (spent.epsilon, spent.left, spent.budget) == (300.0, None, None)
+    assert (spent.epsilon, spent.left, spent.budget) == (120.0, None, None)
     assert bench.reckoning.asked == 2  # the whole and the one study; nothing before a round
 
 

@@ -14,9 +14,12 @@ import torch
 from torch import nn
 
 KEEP_BYTES = 2**26
-"""Gradients of single units that are kept from the norms to the sum, for all parameters together."""
+"""Most gradients of single units that are kept from the norms to the sum, for all parameters together."""
 
-STREAM_BYTES = {"cpu": 2**21}
+KEEP_AT_LEAST_BYTES = 2**22
+"""So little that it is not worth saving."""
+
+STREAM_BYTES = {"cpu": 3 * 2**19}
 """Gradients of single units that are made at one time: on a CPU what its second-level cache holds."""
 
 
@@ -43,6 +46,13 @@ class Part(Protocol):
             factors: (U,).
         """
 
+    def silence(self, kept: torch.Tensor) -> None:
+        """Put zeros for the units that are not ``kept``; zero times infinity would be no number.
+
+        Args:
+            kept: (U,) bool.
+        """
+
 
 @dataclass(slots=True, eq=False)
 class Kept:
@@ -58,7 +68,7 @@ class Kept:
 
     def squared_norms(self) -> torch.Tensor:
         """(U,); see :class:`Part`."""
-        return torch.linalg.vector_norm(self.values, dim=1).square()
+        return squares(self.values)
 
     def gradients(self, low: int, high: int) -> torch.Tensor:
         """(high - low, P); see :class:`Part`."""
@@ -66,7 +76,11 @@ class Kept:
 
     def weighted_sum(self, factors: torch.Tensor) -> torch.Tensor:
         """See :class:`Part`."""
-        return (factors @ self.values).view_as(self.parameter)
+        return torch.mv(self.values.t(), factors).view(self.parameter.shape)
+
+    def silence(self, kept: torch.Tensor) -> None:
+        """See :class:`Part`."""
+        self.values = silenced(self.values, kept)
 
 
 @dataclass(slots=True, eq=False)
@@ -89,11 +103,8 @@ class Repeated:
     def squared_norms(self) -> torch.Tensor:
         """(U,); see :class:`Part`."""
         size = self.parameter.numel() * self.parameter.element_size()
-        norms = [
-            torch.linalg.vector_norm(self.gradients(low, high), dim=1)
-            for low, high in spans(self.count, size, self.parameter.device)
-        ]
-        return torch.cat(norms).square()
+        ranges = spans(self.count, size, self.parameter.device)
+        return torch.cat([squares(self.gradients(low, high)) for low, high in ranges])
 
     def gradients(self, low: int, high: int) -> torch.Tensor:
         """(high - low, P); see :class:`Part`."""
@@ -103,22 +114,37 @@ class Repeated:
         """See :class:`Part`."""
         return torch.stack([part.weighted_sum(factors) for part in self.uses]).sum(dim=0)
 
+    def silence(self, kept: torch.Tensor) -> None:
+        """See :class:`Part`."""
+        for part in self.uses:
+            part.silence(kept)
+
 
 @dataclass(slots=True, eq=False)
 class Scratch:
     """What the parts of one backward pass share.
 
     Attributes:
-        left_bytes: Of :data:`KEEP_BYTES`.
+        left_bytes: How much of units' gradients may still be kept.
         views: How many gradients are the same view of the same memory: both of an LSTM's products' are.
-        made: What :meth:`once` has made, by the memory that it was made from.
-        sources: These tensors, so that their memory stays theirs.
+        made: What :meth:`once` has made of them.
+        sources: They themselves, so that their memory stays theirs.
     """
 
-    left_bytes: int = KEEP_BYTES
-    views: Counter[Hashable] = field(default_factory=Counter)
+    left_bytes: int
+    views: Counter[Hashable]
     made: dict[Hashable, torch.Tensor] = field(default_factory=dict)
     sources: list[torch.Tensor] = field(default_factory=list)
+
+    @staticmethod
+    def of(gradients: Sequence[torch.Tensor]) -> Scratch:
+        """For uses with these gradients; what is kept of units takes half as much again as they do, at most.
+
+        So the sums take no more memory than the backward pass before them did (measured).
+        """
+        size = sum(gradient.nbytes for gradient in gradients)
+        left = min(KEEP_BYTES, max(KEEP_AT_LEAST_BYTES, 3 * size // 2))
+        return Scratch(left, Counter(map(_view, gradients)))
 
     def keeps(self, size_bytes: int) -> bool:
         """Whether as much can still be kept, which is then taken."""
@@ -127,30 +153,43 @@ class Scratch:
         self.left_bytes -= size_bytes
         return True
 
-    def announce(self, gradient: torch.Tensor) -> None:
-        """Count a gradient of which parts will be made."""
-        self.views[_view(gradient)] += 1
-
     def sharers(self, gradient: torch.Tensor) -> int:
-        """How many gradients were announced that are the same as this one."""
+        """How many uses have this gradient."""
         return max(1, self.views[_view(gradient)])
 
-    def once(self, make: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> torch.Tensor:
-        """``make(x)``, made once for all that are the same view of the same memory.
+    def has(self, make: Callable[[torch.Tensor], torch.Tensor], gradient: torch.Tensor) -> bool:
+        """Whether :meth:`once` would have nothing to make."""
+        return (make, _view(gradient)) in self.made
+
+    def once(self, make: Callable[[torch.Tensor], torch.Tensor], gradient: torch.Tensor) -> torch.Tensor:
+        """``make(gradient)``, made once for all uses that have this gradient.
 
         Args:
             make: A function of a module, not one made in place.
-            x: What it is applied to; nobody writes into it any more.
+            gradient: What it is applied to; nobody writes into it any more.
         """
-        key = (make, _view(x))
+        if self.sharers(gradient) == 1:
+            return make(gradient)
+        key = (make, _view(gradient))
         if key not in self.made:
-            self.made[key] = make(x)
-            self.sources.append(x)
+            self.made[key] = make(gradient)
+            self.sources.append(gradient)
         return self.made[key]
 
 
 def _view(x: torch.Tensor) -> Hashable:
     return x.data_ptr(), x.dtype, x.shape, x.stride()
+
+
+def squares(x: torch.Tensor) -> torch.Tensor:
+    """(N, P) to (N,), the squared L2 norm of each row."""
+    norms: torch.Tensor = torch.linalg.vector_norm(x, dim=1)
+    return norms.square()
+
+
+def silenced(x: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
+    """(N, ...) with zeros in the rows that are not ``kept`` (N,)."""
+    return x.where(kept.view(-1, *[1] * (x.dim() - 1)), 0)
 
 
 def spans(count: int, unit_bytes: int, device: torch.device) -> Iterator[tuple[int, int]]:

@@ -17,8 +17,8 @@ from torch.autograd.graph import Node
 def times_used(losses: torch.Tensor, outputs: Iterable[Node]) -> dict[nn.Parameter, int]:
     """How many times each parameter that the losses depend on was used.
 
-    A use is where something that depends on one parameter alone (the parameter, its transpose, a copy of it in
-    half precision) meets something else, or becomes an output of a use on the tape.
+    A use is where something that depends on one parameter alone (the parameter, its transpose, a copy of it
+    in half precision) meets something else, or becomes an output of a use on the tape.
 
     Args:
         losses: In the graph.

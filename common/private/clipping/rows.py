@@ -55,9 +55,9 @@ class Rows:
         A view where each unit has as many rows as any other.
         """
         if self.index is None:
-            return x[low * self.most : high * self.most].unflatten(0, (high - low, self.most))
+            return x[low * self.most : high * self.most].view(high - low, self.most, *x.shape[1:])
         index = self.index[low:high]
-        own = x.index_select(0, index.clamp_min(0).flatten()).unflatten(0, (high - low, self.most))
+        own = x.index_select(0, index.clamp_min(0).flatten()).view(high - low, self.most, *x.shape[1:])
         return own.masked_fill_((index < 0).view(*index.shape, *[1] * (x.dim() - 1)), 0)
 
     def summed(self, x: torch.Tensor) -> torch.Tensor:
@@ -65,7 +65,7 @@ class Rows:
         if self.unit is None:
             return x
         if self.index is None:
-            return x.unflatten(0, (self.count, self.most)).sum(dim=1)
+            return x.view(self.count, self.most, *x.shape[1:]).sum(dim=1)
         return x.new_zeros(self.count, *x.shape[1:]).index_add_(0, self.unit, x)
 
     def spread(self, values: torch.Tensor) -> torch.Tensor:

@@ -8,28 +8,22 @@ gradient that is not finite is left out whole, so that it neither spoils the oth
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol, cast
 
 import torch
 from torch import nn
 
-from common.private.parts import Part, Repeated, Scratch
-from common.private.products import parts_of
-from common.private.rows import Rows
+from common.private.clipping.parts import Part, Repeated, Scratch
+from common.private.clipping.products import parts_of
+from common.private.clipping.rows import Rows
 from common.private.tape import OuterProduct, Use
 
 
 class Divided(Use, Protocol):
-    """A use that knows its parts; of another kind than outer products.
-
-    Attributes:
-        inputs: What went in, rows first.
-    """
-
-    inputs: torch.Tensor
+    """A use that knows its parts; of another kind than outer products."""
 
     def parts(self, rows: Rows, scratch: Scratch) -> Iterator[Part]:
         """One part for each parameter that is trained."""
@@ -59,22 +53,25 @@ class Units:
         return self.known[key]
 
 
-def add_clipped(uses: Sequence[Use], units: Units, clip_norm: float) -> torch.Tensor:
-    """(U,) norms before clipping, infinite where not finite; adds the clipped sum to the parameters' ``grad``.
+def add_clipped(uses: list[Use], units: Units, clip_norm: float) -> torch.Tensor:
+    """(U,) norms before clipping, infinite where not finite; adds the clipped sum to parameters' ``grad``.
 
     Args:
-        uses: With their gradients.
+        uses: With their gradients; emptied, so that their memory is free as soon as it has been used.
         units: Whose the rows are.
         clip_norm: C.
     """
-    parts = _parts(uses, units)
-    norms = _norms(parts)
+    parts, squares = [], []
+    for part in _parts(uses, units):
+        squares.append(part.squared_norms())
+        parts.append(part)
+    if not parts:
+        return torch.zeros(units.count, device=units.device)
+    norms = torch.stack(squares).sum(dim=0).sqrt()
     finite = norms.isfinite()
     if not finite.all():
-        for use in uses:
-            _silence(use, units.rows(use.owner).spread(finite))
-        parts = _parts(uses, units)
-        _norms(parts)
+        for part in parts:
+            part.silence(finite)
     factors = (clip_norm / norms).clamp(max=1).where(finite, 0)
     while parts:
         part = parts.pop()
@@ -82,34 +79,28 @@ def add_clipped(uses: Sequence[Use], units: Units, clip_norm: float) -> torch.Te
     return norms.where(finite, torch.inf)
 
 
-def _parts(uses: Iterable[Use], units: Units) -> list[Part]:
+def _parts(uses: list[Use], units: Units) -> Iterator[Part]:
     """One for each parameter."""
-    scratch, found = Scratch(), defaultdict[nn.Parameter, list[Part]](list)
-    for use in uses:
-        if use.gradient is not None:
-            scratch.announce(use.gradient)
-    for use in uses:
+    gradients = [use.gradient for use in uses if use.gradient is not None]
+    scratch = Scratch.of(gradients)
+    del gradients
+    times = Counter(parameter for use in uses for parameter in use.parameters)
+    repeated = defaultdict[nn.Parameter, list[Part]](list)
+    while uses:
+        use = uses.pop()
         for part in _of_use(use, units.rows(use.owner), scratch):
-            found[part.parameter].append(part)
-    return [parts[0] if len(parts) == 1 else Repeated(parts, units.count) for parts in found.values()]
+            if times[part.parameter] == 1:
+                yield part
+            else:
+                repeated[part.parameter].append(part)
+    for several in repeated.values():
+        yield Repeated(several, units.count)
 
 
 def _of_use(use: Use, rows: Rows, scratch: Scratch) -> Iterator[Part]:
     if isinstance(use, OuterProduct):
         return parts_of(use, rows, scratch)
     return cast(Divided, use).parts(rows, scratch)
-
-
-def _norms(parts: Iterable[Part]) -> torch.Tensor:
-    return torch.stack([part.squared_norms() for part in parts]).sum(dim=0).sqrt()
-
-
-def _silence(use: Use, kept: torch.Tensor) -> None:
-    """Put zeros in the rows that are not ``kept`` (R,); zero times infinity would be no number."""
-    divided = cast(Divided, use)
-    for name in ("gradient", "inputs"):
-        rows: torch.Tensor = getattr(divided, name)
-        setattr(divided, name, rows.where(kept.view(-1, *[1] * (rows.dim() - 1)), 0))
 
 
 def _add(parameter: nn.Parameter, value: torch.Tensor) -> None:

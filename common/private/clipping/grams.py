@@ -24,9 +24,7 @@ def gram(x: torch.Tensor) -> torch.Tensor:
     return torch.bmm(x, x.transpose(1, 2))
 
 
-def squared_norms(
-    left: torch.Tensor, right: torch.Tensor, terms: int
-) -> tuple[torch.Tensor, torch.Tensor]:
+def squared_norms(left: torch.Tensor, right: torch.Tensor, terms: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Upper bounds of squared norms, and where they are visibly too large.
 
     Args:
