@@ -140,7 +140,7 @@ class Scratch:
     def of(gradients: Sequence[torch.Tensor]) -> Scratch:
         """For uses with these gradients; what is kept of units takes half as much again as they do, at most.
 
-        So the sums take no more memory than the backward pass before them did (measured).
+        So the sums take little more memory than the backward pass before them did (measured).
         """
         size = sum(gradient.nbytes for gradient in gradients)
         left = min(KEEP_BYTES, max(KEEP_AT_LEAST_BYTES, 3 * size // 2))

@@ -129,7 +129,7 @@ class Course:
 
     def records(self, buffer: torch.Tensor) -> torch.Tensor:
         """(B, T, N), row r being record r; a copy only where records come in another order."""
-        rows = buffer
+        rows = buffer if self.packing is None else self.packing.records_of(buffer)
         return rows.transpose(0, 1)
 
     def turned(self, buffer: torch.Tensor) -> torch.Tensor:

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.utils.rnn import PackedSequence, pack_sequence
 
 from common.private.scans import Cell, Course, GRUCell, LSTMCell, Packing, Recurrence, RNNCell, Weights
+from common.private.scans.tanh import tanh_of_half_
 
 CELLS: dict[str, Cell] = {
     "gru": GRUCell(),
@@ -157,3 +158,30 @@ def test_saturated_gates_stay_finite_and_equal_torchs(cell: str, dtype: torch.dt
     torch.testing.assert_close(outputs, theirs(x)[0], rtol=1e-6, atol=1e-6)
     for gradient in torch.autograd.grad(outputs.sum(), handles):
         assert torch.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_tanh_by_way_of_the_sigmoid_is_exact_to_the_last_place_of_one(dtype: torch.dtype) -> None:
+    x = torch.cat([torch.linspace(-20, 20, 4001, dtype=dtype), torch.tensor([-1e30, 1e30], dtype=dtype)])
+    torch.testing.assert_close(tanh_of_half_(2 * x), x.tanh(), rtol=0, atol=2 * torch.finfo(dtype).eps)
+
+
+@every_cell
+@both_ways
+def test_spans_of_a_few_steps_come_to_what_one_comes_to(
+    cell: str, reverse: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each span makes its factors by itself, and uses the place of what the one before has done with."""
+    kind, draw = CELLS[cell], torch.Generator().manual_seed(2)
+    x = torch.randn(7, 3, 2, dtype=torch.float64, generator=draw)
+    found = []
+    for values in (1, 3 * 2 * 2, 10**6):
+        monkeypatch.setattr("common.private.scans.course.SPAN_VALUES", values)
+        shape = (3, 7, kind.gates * 2)
+        handles = [torch.zeros(shape, dtype=torch.float64, requires_grad=True) for _ in range(2)]
+        course, own = Course(None, reverse), weights(kind, 2, 2)
+        outputs = Recurrence.apply(kind, course, own, x, *handles, *starts(kind, 3, 2))[0]
+        found.append(torch.autograd.grad(outputs.square().sum(), handles))
+    for gradients in found[1:]:
+        for mine, reference in zip(gradients, found[0], strict=True):
+            torch.testing.assert_close(mine, reference, rtol=0, atol=1e-14)
