@@ -4,8 +4,10 @@ Who sees every released gradient and knows every other unit sees ``sum + noise``
 and best tells the two by the inner product with the canary's own gradient g (Nasr et al. 2023, "Tight
 auditing of differentially private machine learning", section 5). If clipping and noise are as claimed, the
 two are Gaussians of standard deviation ``noise_multiplier * C`` that are ``min(||g||, C)`` apart: mu is 1 /
-noise_multiplier, and no more. What is measured is mu, and the noise that it means is composed over all
-steps as the claimed noise is.
+noise_multiplier, and no more.
+
+What is measured, and what the verdict rests on, is the mu of a step. The epsilon beside it is that of a
+training whose every step leaks as much, by the accountant of the claim.
 
 The same is looked for along the difference that the canary makes in the engine's own sum, which an engine
 that mixes up records turns away from g.
@@ -126,7 +128,7 @@ def measure(attack: str, stages: Sequence[Stage], claim: Claim, effort: Effort) 
         epsilon=composed(mu, claim),
         visible=composed(mu_of_errors(Errors(0, releases, 0, releases), CONFIDENCE), claim),
         power=_power(stage.reach, noticed),
-        verdict=Verdict.violated if surely > claim.mu else Verdict.holds,
+        verdict=Verdict.violated if surely > claim.mu else Verdict.not_violated,
         figures={
             "mu_at_least": mu,
             "mu_at_least_for_verdict": surely,

@@ -14,14 +14,14 @@ CONFIDENCE = 0.95
 """With which a bound is given."""
 
 CONVICTION = 0.9999
-"""With which a bound must exceed the claim before it is held to be violated. A tight attack on a right engine
+"""With which a bound must exceed the claim before it counts as violated. A tight attack on a right engine
 comes close to the claim from below, and at 95 % chance alone would sometimes carry it past."""
 
 
 class Verdict(StrEnum):
     """What a finding says of the claim."""
 
-    holds = "holds"
+    not_violated = "not violated"
     violated = "violated"
     indication = "indication"
     """Beyond the claim, but by a method that rests on an assumption: a reason to look, no proof."""

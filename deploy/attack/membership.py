@@ -122,7 +122,7 @@ def measure(attack: str, source: str, members: torch.Tensor, others: torch.Tenso
             f"Weak: it sees only the trained model. Had it been right each time, {len(members)} members and "
             f"{len(others)} others would show {visible:.2f}."
         ),
-        verdict=Verdict.indication if epsilon > claim.epsilon else Verdict.holds,
+        verdict=Verdict.indication if epsilon > claim.epsilon else Verdict.not_violated,
         figures={
             "auroc": area,
             "auroc_low": around.low,

@@ -115,7 +115,7 @@ def measure(guesses: tuple[Guesses, ...], claim: Claim) -> tuple[Finding, Findin
             epsilon=shown,
             visible=visible,
             power=_power(canaries, visible, halved, seen, claim.epsilon),
-            verdict=beyond if bound(guesses, CONVICTION) > claim.epsilon else Verdict.holds,
+            verdict=beyond if bound(guesses, CONVICTION) > claim.epsilon else Verdict.not_violated,
             figures={"epsilon_at_half_noise": halved, "epsilon_expected_at_half_noise": seen},
         )
 
@@ -164,7 +164,7 @@ def _power(canaries: int, visible: float, halved: float, seen: float, claimed: f
     could = "it could see that" if seen > claimed else "alone it cannot see that"
     return (
         f"Had every guess been right, {canaries} canaries would show {visible:.2f}. With half the noise "
-        f"epsilon would be {halved:.1f}, and {seen:.2f} is what this attack should then show: {could}."
+        f"epsilon would be {halved:.1f}, and this attack should at best show {seen:.2f}: {could}."
     )
 
 

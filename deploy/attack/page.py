@@ -11,7 +11,7 @@ from deploy.attack.attack import Audit
 from deploy.attack.finding import CONFIDENCE, CONVICTION, Finding, Verdict
 
 _STANDING = {
-    Verdict.holds: Standing.good,
+    Verdict.not_violated: Standing.good,
     Verdict.indication: Standing.warn,
     Verdict.violated: Standing.stop,
 }
@@ -45,7 +45,8 @@ def _header(audit: Audit) -> Markup:
         "Privacy audit",
         status,
         f"{audit.study} at {audit.site}",
-        f"Claimed is epsilon {plain(claim.epsilon)} at delta {plain(claim.delta)} for each {claim.unit}. "
+        f"Claimed is epsilon {plain(claim.epsilon)} at delta {plain(claim.delta)} for each of "
+        f"{plural(claim.units, claim.unit)}. "
         f"The strongest attack ({strongest.attack}) shows at least {plain(strongest.epsilon)}.",
         key_figures(
             (
@@ -54,8 +55,7 @@ def _header(audit: Audit) -> Markup:
                 KeyFigure(
                     "Noise multiplier", plain(claim.noise_multiplier), f"clip norm {claim.clip_norm:g}"
                 ),
-                KeyFigure("Steps", number(claim.steps), f"each with {claim.sample_rate:g} of the units"),
-                KeyFigure("Trained on", plural(claim.units, claim.unit)),
+                KeyFigure("Steps", number(claim.steps), f"sample rate {claim.sample_rate:g}"),
             )
         ),
     )

@@ -54,7 +54,7 @@ class Engine:
 
     def releasing(self, units: Sequence[SequenceBatch]) -> Released:
         """Releases of the clipped sum of these units (one without cases adds nothing), noise drawn anew."""
-        sums = self.clipped_sum(units).split([weight.numel() for weight in self._weights])
+        sums = torch.split(self.clipped_sum(units), [weight.numel() for weight in self._weights])
 
         def released() -> torch.Tensor:
             self._optimizer.zero_grad(set_to_none=True)

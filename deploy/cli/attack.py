@@ -84,7 +84,7 @@ def _show(audit: Audit, out: Path) -> None:
     from deploy.attack.finding import CONFIDENCE
     from deploy.attack.writing import HTML
 
-    styles = {"holds": "green", "indication": "yellow", "violated": "bold red"}
+    styles = {"not violated": "green", "indication": "yellow", "violated": "bold red"}
     claim, console = audit.claim, Console(highlight=False, markup=False)
     console.print(
         f"claimed  epsilon {claim.epsilon:.3g} at delta {claim.delta:.3g} for each of {claim.units} "

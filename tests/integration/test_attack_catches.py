@@ -112,9 +112,9 @@ def convicted(subject: Subject, states: dict[str, SequenceClassifier]) -> Findin
 
 
 def test_the_engine_as_it_is_passes(subject: Subject, states: dict[str, SequenceClassifier]) -> None:
-    engine, steps = look(subject, states, ENGINE, Effort(choosing=15, releases=100))
+    engine, steps = look(subject, states, ENGINE, Effort(choosing=20, releases=150))
     for finding, nearly in ((engine, 0.75), (steps, 0.3)):
-        assert finding.verdict is Verdict.holds
+        assert finding.verdict is Verdict.not_violated
         assert nearly < finding.figures["mu_at_least"] <= 1.0  # and the attack is no idle one
         assert finding.figures["canary_reach"] > 1
         assert 0 < finding.epsilon < subject.claim.epsilon < finding.visible
@@ -165,5 +165,5 @@ def test_an_engine_that_training_does_not_use_saves_nobody(
     # Clipping and noise are right where they are looked at alone, and wrong where training uses them.
     monkeypatch.setattr(f"{TRAINING}.{name}", engine)
     alone, steps = look(subject, states, HARDLY, STEPS)
-    assert alone.verdict is Verdict.holds
+    assert alone.verdict is Verdict.not_violated
     assert steps.verdict is Verdict.violated

@@ -40,6 +40,13 @@ def subject(study: Callable[..., Study]) -> Subject:
 
 
 @pytest.fixture(scope="session")
-def audit(subject: Subject) -> Audit:
-    """All attacks on it, with hardly any effort."""
-    return attack(subject, 2, engine=Effort(5, 20), steps=Effort(3, 10))
+def attacked(subject: Subject) -> tuple[Audit, list[str]]:
+    """All attacks on it, with hardly any effort, and what was told meanwhile."""
+    told: list[str] = []
+    return attack(subject, 2, told.append, Effort(5, 20), Effort(3, 10)), told
+
+
+@pytest.fixture(scope="session")
+def audit(attacked: tuple[Audit, list[str]]) -> Audit:
+    """The audit alone."""
+    return attacked[0]

@@ -19,6 +19,7 @@ from deploy.attack.attack import Audit, attack
 from deploy.attack.canaries import Effort
 from deploy.attack.finding import Verdict
 from deploy.attack.gathering import Asked, gather
+from deploy.attack.membership import infer
 from deploy.attack.own_gradient import flat, trainable
 from deploy.attack.releases import Engine, WholeStep
 from deploy.attack.subject import Subject, without_dropout
@@ -70,23 +71,23 @@ def test_the_same_seed_gives_the_same_audit(subject: Subject, audit: Audit) -> N
     assert attack(subject, 2, engine=Effort(5, 20), steps=Effort(3, 10)) == audit
 
 
-def test_another_seed_gives_another(subject: Subject, audit: Audit) -> None:
-    other = attack(replace(subject, seed=4), 0, engine=Effort(5, 20), steps=Effort(3, 10))
-    assert [f.observed for f in other.findings] != [f.observed for f in audit.findings[:5]]
-    assert len(other.findings) == 5  # no shadow models, no likelihood ratio
-
-
-def test_a_site_without_test_cases_has_no_membership_to_infer(subject: Subject) -> None:
+def test_another_seed_finds_otherwise_and_nobody_to_test_on_no_member(subject: Subject, audit: Audit) -> None:
     nobody = torch.zeros(0, dtype=torch.int64)
-    alone = replace(subject, test=subject.test.take(nobody), test_units=nobody)
-    found = attack(alone, 2, engine=Effort(2, 5), steps=Effort(2, 5)).findings
+    other = replace(subject, seed=4, test=subject.test.take(nobody), test_units=nobody)
+    found = attack(other, 2, engine=Effort(5, 20), steps=Effort(3, 10)).findings
     assert len(found) == 4
+    assert all(f.observed != g.observed for f, g in zip(found[:3], audit.findings[:3], strict=True))
 
 
-def test_steps_are_told(subject: Subject) -> None:
-    told: list[str] = []
-    attack(subject, 2, told.append, Effort(2, 5), Effort(2, 5))
-    assert told[0] == "training the model that is attacked" and "shadow models: 2 of 2" in told[-1]
+def test_steps_are_told(attacked: tuple[Audit, list[str]]) -> None:
+    _, told = attacked
+    assert told[0] == "training the model that is attacked"
+    assert told[-1] == "training shadow models: 2 of 2"
+
+
+def test_without_shadow_models_there_is_no_likelihood_ratio(subject: Subject) -> None:
+    model = first_model(subject)
+    assert [f.attack for f in infer(subject, model, 1, lambda _: None)] == ["membership by loss"]
 
 
 def test_two_trainings_differ_in_their_noise_only_by_purpose(subject: Subject) -> None:

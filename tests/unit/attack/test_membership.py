@@ -57,7 +57,7 @@ def test_a_score_that_tells_nothing_shows_nothing() -> None:
     finding = measure(
         "test", "source", torch.randn(60, generator=draw), torch.randn(40, generator=draw), CLAIM
     )
-    assert finding.epsilon == 0.0 and finding.verdict is Verdict.holds
+    assert finding.epsilon == 0.0 and finding.verdict is Verdict.not_violated
     assert finding.observations == 100 and "Weak" in finding.power
     assert finding.figures["auroc_low"] < 0.5 < finding.figures["auroc_high"]
 

@@ -43,7 +43,9 @@ def test_what_is_expected_grows_from_chance_to_certainty() -> None:
 
 def test_guesses_by_chance_show_nothing() -> None:
     for finding in measure(expected(64, 0.0), claim_of(1e-5)):
-        assert finding.epsilon == 0.0 and finding.verdict is Verdict.holds and finding.observations == 64
+        assert (
+            finding.epsilon == 0.0 and finding.verdict is Verdict.not_violated and finding.observations == 64
+        )
 
 
 def test_many_right_guesses_of_a_small_claim_are_a_violation() -> None:
