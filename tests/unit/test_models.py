@@ -26,6 +26,16 @@ KINDS = {
     "frames": {"kind": "frames", "size": 9},
 }
 LENGTHS = torch.tensor([16, 5, 1, 15])
+stacks = list(
+    product(["gru", "lstm", "rnn"], ["last", "mean", "max", "attention"], [False, True], [1, 2]),
+)
+# Every stack behind one encoder, and every encoder before some stacks: neither looks into the other.
+behind = [
+    (encoder, kind, stack) for encoder, kind in [("none", "rows"), ("cnn", "slices")] for stack in stacks
+]
+before = [
+    (encoder, kind, stack) for encoder, kind in product(["none", "cnn"], KINDS) for stack in stacks[::11]
+]
 combinations = [
     pytest.param(
         {
@@ -40,14 +50,7 @@ combinations = [
         },
         id=f"{encoder}-{kind}-{cell}-{pooling}-{'both' if bidirectional else 'forward'}-{layers}",
     )
-    for encoder, kind, cell, pooling, bidirectional, layers in product(
-        ["none", "cnn"],
-        KINDS,
-        ["gru", "lstm", "rnn"],
-        ["last", "mean", "max", "attention"],
-        [False, True],
-        [1, 2],
-    )
+    for encoder, kind, (cell, pooling, bidirectional, layers) in sorted({*behind, *before})
 ]
 every_model = pytest.mark.parametrize("sections", combinations)
 
