@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from client.cases import CaseCache, labels, patients, site_cases, unit_numbers
 from client.devices import choose_device, describe_device
-from client.policy import require_privacy
+from client.policy import check_policy
 from client.site import Site, site_of
 from client.trainer import LocalPlan, mean_loss, predict, train
 from common import __version__
@@ -56,7 +56,7 @@ _cases = CaseCache()
 def describe(site: Site, content: RecordDict) -> RecordDict:
     """Counts of the site's cases, after the checks that need no picture."""
     study = _study(read_about(content, Describe).study)
-    require_privacy(site, study)
+    check_policy(site, study)
     cases = site_cases(site.source.entries(study), site.name, study)
     return description_content(
         SiteDescription(
@@ -77,7 +77,7 @@ def train_round(site: Site, content: RecordDict) -> RecordDict:
     """The update that this site's training cases make to the base model."""
     task = read_about(content, TrainTask)
     study = _study(task.study)
-    require_privacy(site, study)
+    check_policy(site, study)
     base = _base.read(content, task.base_digest)
     device = choose_device(site.device)
     model = _model(task.study, base, device)

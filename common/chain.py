@@ -250,11 +250,15 @@ class OpenChain:
         """
         last = self.entries[-1] if self.entries else None
         entry = next_entry(last, self.chain.time(), event, facts)
+        folder = self.chain.path.parent
         with self.chain.writing():
+            # Who wrote the last head may have been killed before it was on the disk, and must not fall
+            # two entries behind if the power is cut now.
+            sync_folder(folder)
             write_whole(self.file, entry.to_line())
             self.chain.write_head(entry)
             if last is None:  # the folder may be as new as the file
-                sync_folder(self.chain.path.parent.parent)
+                sync_folder(folder.parent)
         self.entries.append(entry)
         return entry
 

@@ -17,7 +17,8 @@
     ├── RunError                           5   a federation that cannot go on
     │   ├── SiteRefused, QuorumNotReached, NothingLearned
     │   ├── UpdateRefused, ModelDiverged, TaskInvalid
-    │   └── BudgetSpent, PrivacyRequired, PrivacyViolated, ReservationClosed
+    │   ├── BudgetSpent, ReservationClosed
+    │   └── PrivacyRequired, UnitRefused, PrivacyViolated
     └── MachineError                       6   this computer
         ├── OutputExists, OutputUnwritable, DiskFull, PortTaken
         ├── HomeMissing, HomeInvalid, HomeBusy, AuditBroken
@@ -357,6 +358,12 @@ class PrivacyRequired(RunError):  # noqa: D101
     code = "privacy-required"
     public = "The hospital takes part only in studies that train with differential privacy."
     hint = "Give the study a table [privacy]; docs/privacy.md says what it holds."
+
+
+class UnitRefused(RunError):  # noqa: D101
+    code = "unit-refused"
+    public = "The study hides single images; the hospital's budget is for whole patients."
+    hint = 'Set unit = "patient" in the study\'s [privacy]; or the hospital allows images in its policy.'
 
 
 class PrivacyViolated(RunError):  # noqa: D101

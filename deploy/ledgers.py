@@ -12,9 +12,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from client.ledger import HEAD_SUFFIX
 from client.site import Site
-from common.errors import BudgetUnused
+from common.chain import HEAD_SUFFIX, Chain
+from common.errors import BudgetUnused, LedgerBroken
 from common.files import unwritable
 from common.private.plan import target_delta
 from common.seeds import derive_seed
@@ -76,6 +76,7 @@ def rehearsing(sites: Sequence[Site], study: Study, out: Path, seed: int) -> lis
 
     Raises:
         HomeMissing, HomeInvalid: A cohort's home is not one.
+        LedgerBroken: Its ledger is not what was written.
         DiskFull, OutputUnwritable: The copy cannot be written.
     """
     if study.privacy is None:
@@ -91,9 +92,10 @@ def _with_copy(site: Site, out: Path) -> Site:
     own = open_home(Path(site.home)).ledger(site.cohort)
     copy = _file(out, site)
     try:
-        for suffix in (copy.suffix, HEAD_SUFFIX):
-            if own.path.with_suffix(suffix).exists():
-                shutil.copyfile(own.path.with_suffix(suffix), copy.with_suffix(suffix))
+        with Chain(own.path, LedgerBroken).reading():  # nobody writes between the two files
+            for suffix in (copy.suffix, HEAD_SUFFIX):
+                if own.path.with_suffix(suffix).exists():
+                    shutil.copyfile(own.path.with_suffix(suffix), copy.with_suffix(suffix))
     except OSError as error:
         raise unwritable(copy, error) from None
     limit = own.budget

@@ -26,6 +26,7 @@ from common.errors import (
     Refusal,
     SiteRefused,
     TaskInvalid,
+    UnitRefused,
     UpdateRefused,
 )
 from common.study import Study, to_canonical
@@ -50,7 +51,7 @@ from server.strategies import Strategy
 Answer = TypeVar("Answer")
 DESCRIBE_S = 60.0  # a newcomer that takes longer is asked again next round
 NOISE_MARGIN = 1000  # cases that the noise on a small site's counts may add
-PRIVACY_REFUSALS = frozenset({BudgetSpent.code, PrivacyRequired.code})
+PRIVACY_REFUSALS = frozenset({BudgetSpent.code, PrivacyRequired.code, UnitRefused.code})
 """A hospital's right, in a simulation as in life: the study goes on with the others."""
 
 

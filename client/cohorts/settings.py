@@ -43,6 +43,8 @@ class PrivacyPolicy(Table):
         epsilon: What a cohort may spend, as its ledger adds it up.
         delta: The probability that the guarantee leaves open; well below one in the number of patients.
         accountant: Who adds up.
+        unit: Whose presence the budget is meant to hide: with ``patient``, studies that hide single images
+            are refused, since what they cost a patient with many is not what their epsilon says.
         required: Whether the hospital takes part only in studies that train with differential privacy.
         cohorts: What single cohorts may spend instead.
     """
@@ -50,6 +52,7 @@ class PrivacyPolicy(Table):
     epsilon: float = Field(8.0, gt=0.0)
     delta: float = Field(1e-5, gt=0.0, lt=1.0)
     accountant: Literal["prv", "rdp"] = "prv"
+    unit: Literal["patient", "image"] = "patient"
     required: bool = False
     cohorts: dict[SiteName, CohortBudget] = {}
 
@@ -117,6 +120,7 @@ file_memory_mib = 2048     # most memory that this may take
 epsilon = 8.0              # for each cohort; smaller is more private
 delta = 1e-5               # well below one in the number of patients
 accountant = "prv"         # who adds up: prv (tight) or rdp
+unit = "patient"           # "image": also studies that hide only single images
 required = false           # true: only studies that train with differential privacy
 
 # [privacy.cohorts.NAME]   # for one cohort instead

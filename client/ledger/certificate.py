@@ -17,6 +17,7 @@ from client.ledger.records import Carried
 from client.ledger.spending import Spending, StudySpending
 from client.ledger.task import Unit
 from common import __version__
+from common.page.wording import plural
 
 FORMAT = 1
 NEIGHBOURS = "Two cohorts are neighbours if one of them has one unit more than the other, and else the same."
@@ -35,6 +36,10 @@ NOT_COVERED = (
     "something of people who never were in the cohort.",
     "Anything else that leaves the hospital: pictures, reports, publications, the cohort summary.",
     "Defects of the software, noise that was not secret, and a ledger of which every copy was rewritten.",
+)
+_OF_IMAGES = (
+    "Where the unit is the image: for a patient with k images the epsilon of that study is k times as large "
+    "(group privacy), and delta grows too."
 )
 
 
@@ -95,6 +100,19 @@ class Certificate:
         """The unit in a sentence."""
         return " or ".join(reversed(self.units))
 
+    @property
+    def limits(self) -> tuple[str, ...]:
+        """What the guarantee does not speak of."""
+        lost = sum(each.record.lost for each in self.decisions)
+        words = (
+            f"{plural(lost, 'line')} of an earlier ledger that could not be found again, at least. A person "
+        )
+        return (
+            *NOT_COVERED,
+            *([_OF_IMAGES] if "image" in self.units else []),
+            *([f"{words}may have added what they spent."] if lost else []),
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """As ``certificate.json`` has it."""
         return {
@@ -118,7 +136,7 @@ class Certificate:
                 "versions": list(self.versions),
                 "carried": self.carried,
             },
-            "not_covered": list(NOT_COVERED),
+            "not_covered": list(self.limits),
         }
 
     def _guarantee(self) -> dict[str, Any]:

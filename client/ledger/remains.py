@@ -29,6 +29,8 @@ from common.chain import Entry, read_entry
 from common.errors import LedgerBroken
 
 _LINE_START = b'{"digest":"'
+_LEDGER: Origin = "ledger"
+_CHANGED: Origin = "changed line"
 
 
 @dataclass(slots=True)
@@ -87,22 +89,22 @@ def remains_of(content: bytes, head: bytes, testimonies: Sequence[Entry]) -> Rem
     for each in testimonies:
         found.note_head(each.head)
         _take(found, each, "audit log")
-    told, changed = _last_told(testimonies), list[Entry]()
-    lines = list(_lines(content))
+    told = _since_begun(testimonies)
+    last_told = max((each.number for each in told), default=0)
+    lines, intact, changed = list(_lines(content)), list[Entry](), list[Entry]()
     for number, line in enumerate(lines, start=1):
         entry = read_entry(line)
         if entry is not None and entry.to_line() == line + b"\n":
-            found.note_head(entry.head)
-            _take(found, entry, "ledger")
+            intact.append(entry)
             continue
-        found.lost += number > told
+        found.lost += number > last_told
         changed += [entry] if entry is not None else []
-    for entry in changed:
-        found.note_head(entry.head)
-        _take(found, entry, "changed line")
+    for entries, origin in ((intact, _LEDGER), (changed, _CHANGED)):
+        for entry in entries:
+            found.note_head(entry.head)
+            _take(found, entry, origin)
     found.note_head(_head_in(head))
-    highest = max((int(each.partition(":")[0]) for each in found.heads), default=0)
-    found.lost += max(0, highest - max(told, len(lines)))
+    found.lost += max(0, _highest([*told, *intact], head) - max(last_told, len(lines)))
     return found
 
 
@@ -122,13 +124,22 @@ def _take(found: Remains, entry: Entry, origin: Origin) -> None:
         found.lost += origin == "ledger"
 
 
-def _last_told(testimonies: Sequence[Entry]) -> int:
-    """Number of the last entry that the audit log was told since the ledger was begun anew."""
-    number = 0
+def _since_begun(testimonies: Sequence[Entry]) -> list[Entry]:
+    """Those of the chain that is in use, not of those that were set aside."""
+    told: list[Entry] = []
     for each in testimonies:
-        begun = each.event == Accepted.kind and each.number == 1
-        number = each.number if begun else max(number, each.number)
-    return number
+        if each.event == Accepted.kind and each.number == 1:
+            told.clear()
+        told.append(each)
+    return told
+
+
+def _highest(entries: Sequence[Entry], head: bytes) -> int:
+    """The highest number that the head's file, or a coordinator, says there once was."""
+    stops = [str(entry.facts.get("head")) for entry in entries if entry.event == Stopped.kind]
+    return max(
+        int(said.partition(":")[0]) if HEAD.fullmatch(said) else 0 for said in (_head_in(head), *stops)
+    )
 
 
 def _head_in(content: bytes) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from client.ledger.book import Line
-from client.ledger.certificate import MECHANISM, NEIGHBOURS, NOT_COVERED, Certificate, fingerprints
+from client.ledger.certificate import MECHANISM, NEIGHBOURS, Certificate, fingerprints
 from client.ledger.guarantee import at_most, epsilon_words
 from client.ledger.spending import StudySpending
 from common.page.markup import Child, Markup, joined, prose, tag
@@ -13,8 +13,8 @@ from common.page.tables import Column, Row, table
 from common.page.wording import DASH, moment, number, percent, plain, plural
 
 _WORST = (
-    "At worst: for somebody who sees all that was sent, knows all other patients and computes without limit. "
-    "Had nothing been sent, both columns would be equal. Nothing that others do later changes these bounds."
+    "At worst: for somebody who sees all that it sent, knows all other patients and computes without limit. "
+    "Had it sent nothing, both columns would be equal. Nothing that others do later changes these bounds."
 )
 _UNITS = {
     ("patient",): "The patient: each is protected with all cases.",
@@ -22,10 +22,6 @@ _UNITS = {
     ("image", "patient"): "By study, the patient with all cases or the single image. A patient with several "
     "images is protected less by the latter; see below.",
 }
-_OF_IMAGES = (
-    "Where the unit is the image: for a patient with k images the epsilon of that study is k times as large "
-    "(group privacy), and delta grows too."
-)
 _STUDY = (
     Column("Study", True),
     Column("For", True),
@@ -42,9 +38,9 @@ def guarantee(certificate: Certificate) -> Markup:
     """What holds for one patient, in words and numbers."""
     spent = certificate.spending
     words = (
-        "Whatever anybody concludes from all that was sent, they would have concluded nearly the same if any "
-        f"one {certificate.protected} had not been in the cohort. “Nearly” is what epsilon bounds: the "
-        "smaller, the closer. Delta is the small probability that the bound leaves open."
+        "Whatever anybody concludes from all that private training sent, they would have concluded nearly "
+        f"the same if any one {certificate.protected} had not been in the cohort. “Nearly” is what epsilon "
+        "bounds: the smaller, the closer. Delta is the small probability that the bound leaves open."
     )
     rows = [Row(percent(share), [at_most(bound)]) for share, bound in certificate.bounds]
     columns = (
@@ -113,8 +109,7 @@ def _reservation(line: Line) -> Row:
 
 def limits(certificate: Certificate) -> Markup:
     """What the guarantee does not speak of."""
-    items = [*NOT_COVERED, *([_OF_IMAGES] if "image" in certificate.units else [])]
-    return tag("ul", joined(tag("li", prose(item)) for item in items), class_="limits")
+    return tag("ul", joined(tag("li", prose(item)) for item in certificate.limits), class_="limits")
 
 
 def decisions(certificate: Certificate) -> Markup | None:
@@ -138,7 +133,8 @@ def evidence(certificate: Certificate, sha256: str) -> Markup:
     checked, holder = certificate.checked, certificate.holder
     entries = plural(checked.entries, "entry", "entries")
     span = f", {moment(certificate.first)} to {moment(certificate.last)}" if checked.entries else ""
-    log = "" if checked.told is None else f"; {number(checked.told)} of them with the audit log"
+    told = checked.told
+    log = "" if told is None else f"; {number(told)} of them are in the audit log, which knows of no other"
     seen = fingerprints(certificate.spending.studies)
     facts: dict[str, Child] = {
         "Site": holder.site,

@@ -215,6 +215,15 @@ def test_times_of_before_are_kept(spent: Bench) -> None:
         assert abs(int(line.time[17:19]) - int(before[number].time[17:19])) <= 1  # the log's, a tick later
 
 
+def test_what_was_lost_once_is_not_told_again(spent: Bench) -> None:
+    with pytest.raises(LedgerRolledBack):
+        spent.ledger.check(f"40:{'e' * 64}")
+    assert spent.ledger.accept(DECISION).lost == 40 - 6
+    spent.train(7)
+    spent.path.unlink()
+    assert spent.ledger.accept(DECISION).lost == 0
+
+
 def test_a_broken_log_is_not_gone_past(spent: Bench) -> None:
     spent.path.unlink()
     os.truncate(spent.log.path, 100)

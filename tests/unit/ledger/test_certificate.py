@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from client.ledger import Budget, Decision, Task
+from client.ledger import Budget, Decision, Ledger, Task
 from client.ledger.certificate import NOT_COVERED, Certificate, Holder, certify
 from client.ledger.filing import file_certificate
 from client.ledger.page import render
@@ -66,7 +66,7 @@ def test_the_document_says_what_the_ledger_adds_up_to(made: Certificate, bench: 
     (decision,) = document["decisions"]
     assert (decision["by"], decision["reason"]) == ("r.meier", "the disk was replaced")
     assert document["ledger"]["head"] == bench.ledger.head and document["ledger"]["carried"] == 4
-    assert document["not_covered"] == list(NOT_COVERED)
+    assert document["not_covered"] == list(made.limits)
     assert document["cohort"] == {"name": "chest", "fingerprint": "e" * 64, "patients": 3120}
 
 
@@ -127,6 +127,19 @@ def test_how_spending_stands_to_the_budget(bench: Bench, budget: float, words: s
     bench.train(1)
     bench.budget = Budget(budget, 1e-5)
     assert words in Page(render(certified(bench), "9" * 64)).text
+
+
+def test_lines_that_were_lost_are_told(bench: Bench) -> None:
+    with pytest.raises(LedgerRolledBack):
+        bench.ledger.check(f"9:{'e' * 64}")
+    assert certified_limits(bench.of("knee")) == NOT_COVERED
+    bench.ledger.accept(Decision("m", "all copies were old"))
+    (more,) = set(certified_limits(bench.ledger)) - set(NOT_COVERED)
+    assert "8 lines of an earlier ledger" in more
+
+
+def certified_limits(ledger: Ledger) -> tuple[str, ...]:
+    return certify(ledger, Holder("alder", ledger.name), ISSUED).limits
 
 
 def test_without_a_budget(bench: Bench) -> None:

@@ -8,7 +8,7 @@ from itertools import chain, combinations
 
 import pytest
 
-from client.ledger import Task
+from client.ledger import Ledger, Task
 from client.ledger.records import Carried, Former, Reserved, Settled, facts_of
 from common.chain import Chain
 from common.errors import AuditBroken, LedgerBroken, LedgerRolledBack
@@ -161,6 +161,30 @@ def test_without_a_log_the_chain_still_holds(bench: Bench) -> None:
     ledger.path.write_bytes(ledger.path.read_bytes()[:-5])
     with pytest.raises(LedgerBroken):
         ledger.spent()
+
+
+def test_a_reservation_that_is_gone_cannot_be_settled(bench: Bench, task: MakeTask) -> None:
+    ledger = bench.of("chest", witnessed=False)
+    bench.train(1, ledger=ledger)
+    before = bench.copy()
+    reservation = ledger.reserve(task(2), STEP, 1e-5)
+    bench.put_back(before)
+    with pytest.raises(LedgerRolledBack, match="gone"):
+        ledger.settle(reservation, 10)
+
+
+def test_the_first_entry_may_come_while_there_is_no_file_to_lock(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger, read = bench.ledger, Ledger._read
+
+    def too_early(self: Ledger) -> object:
+        monkeypatch.setattr(Ledger, "_read", read)
+        bench.train(1)
+        raise LedgerRolledBack
+
+    monkeypatch.setattr(Ledger, "_read", too_early)
+    assert ledger.verify().entries == 2
 
 
 def test_a_broken_log_stops_private_training(bench: Bench) -> None:
