@@ -10,13 +10,12 @@ import logging
 import traceback
 from collections.abc import Callable
 from dataclasses import asdict
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
 from flwr.app import ArrayRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
-from numpy.typing import NDArray
 
 from client.cases import CaseCache, labels, patients, site_cases, unit_numbers
 from client.devices import choose_device, describe_device
@@ -114,23 +113,27 @@ def evaluate_round(site: Site, content: RecordDict) -> RecordDict:
     """Counts of how the model does on this site's test cases."""
     task = read_about(content, EvaluateTask)
     study = _study(task.study)
+    check_policy(site, study)
     device = choose_device(site.device)
     model = _model(task.study, _base.read(content, task.base_digest), device)
     cases = _cases.get(site.source, "test", study, device)
-    sums = _count(site, task, study, predict(model, cases).numpy(), cases.labels.cpu().numpy())
+    sums = _count(site, task, study, model, cases)
     return evaluation_content(Evaluation(site.name, task.round, task.base_digest, sums))
 
 
 def _count(
-    site: Site, task: EvaluateTask, study: Study, scores: NDArray[Any], classes: NDArray[Any]
+    site: Site, task: EvaluateTask, study: Study, model: SequenceClassifier, cases: Cases
 ) -> EvaluationSums:
     """Counts as the study asks for them: with the noise of a privacy of their own, or as they are."""
     if study.privacy is None or study.privacy.evaluation_epsilon is None:
-        return EvaluationSums.count(scores, classes, keep_scores=site.share_scores)
+        scores = predict(model, cases).numpy()
+        return EvaluationSums.count(scores, cases.labels.cpu().numpy(), keep_scores=site.share_scores)
     from client.private_round import evaluate_privately  # as in _train
 
     entries = site_cases(site.source.entries(study), site.name, study).test
-    return evaluate_privately(site, task, study, scores, classes, unit_numbers(entries, study.privacy.unit))
+    units = unit_numbers(entries, study.privacy.unit)
+    predicted = partial(predict, model, cases, uncertain=True)
+    return evaluate_privately(site, task, study, predicted, cases.labels.cpu().numpy(), units)
 
 
 def answer(message: Message, context: Context, action: Action) -> Message:

@@ -6,6 +6,8 @@ What leaves the site was either under the noise, or is public, or is named in do
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,11 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
-from client.ledger import Budget, Ledger, Purpose, Task, Unit
+from client.ledger import Budget, Ledger, Purpose, Reservation, Task, Unit
 from client.private_training import train_privately
 from client.site import Site
 from client.trainer import LocalPlan
-from common.errors import LedgerMissing
+from common.errors import LedgerMissing, TaskInvalid
 from common.metrics import EvaluationSums
 from common.models import SequenceClassifier
 from common.private.accounting import epsilon_of
@@ -73,12 +75,14 @@ def train_round_privately(
     count = int(units.max()) + 1
     plan = plan_of(study, count)
     known = digest(study)
-    reservation = ledger.reserve(
-        _paid(site, study, task, "training", plan.unit), plan.round_event(), plan.target_delta
-    )
+    _check_round(task, study)
+    paid = _paid(site, study, task, "training", plan.unit)
+    most = plan.rounds * plan.steps_per_round
+    reservation = ledger.reserve(paid, plan.round_event(), plan.target_delta, most_steps=most)
     before = ledger.last_clip_norm(known)
     secret = secret_of(site, "training", task.round)
-    outcome = train_privately(model, cases, units, plan, local, secret, clip_norm=before)
+    with _spent_whole_on_failure(ledger, reservation):
+        outcome = train_privately(model, cases, units, plan, local, secret, clip_norm=before)
     adapted = outcome.clip_norm if plan.adaptive_clip is not None else None
     ledger.settle(reservation, outcome.steps, adapted)
     spent = epsilon_of(ledger.study_events(known, "training"), plan.target_delta, plan.accountant)
@@ -89,7 +93,7 @@ def evaluate_privately(
     site: Site,
     task: EvaluateTask,
     study: Study,
-    scores: NDArray[Any],
+    predicted: Callable[[], torch.Tensor],
     labels: NDArray[Any],
     units: torch.Tensor,
 ) -> EvaluationSums:
@@ -99,7 +103,8 @@ def evaluate_privately(
         site: Whose ledger pays.
         task: What is asked.
         study: The task's study.
-        scores: (N, C) class probabilities of the test cases.
+        predicted: Gives (N, C) class probabilities of the test cases; asked once they are paid for, since
+            also how it fails would tell of them.
         labels: (N,) their classes.
         units: (N,) int64, number of the unit that each case belongs to.
 
@@ -110,12 +115,33 @@ def evaluate_privately(
     """
     plan = evaluation_plan_of(study, int(units.max()) + 1)
     assert plan is not None  # noqa: S101  the study has an evaluation_epsilon
+    _check_round(task, study)
     ledger = ledger_of(site)
     paid = _paid(site, study, task, "evaluation", plan.unit)
-    reservation = ledger.reserve(paid, plan.event(), plan.target_delta)
-    sums = noised_sums(scores, labels, units.numpy(), plan, secret_of(site, "evaluation", task.round))
+    reservation = ledger.reserve(paid, plan.event(), plan.target_delta, most_steps=plan.evaluations)
+    with _spent_whole_on_failure(ledger, reservation):
+        scores = predicted().numpy()
+        sums = noised_sums(scores, labels, units.numpy(), plan, secret_of(site, "evaluation", task.round))
     ledger.settle(reservation, 1)
     return sums
+
+
+def _check_round(task: TrainTask | EvaluateTask, study: Study) -> None:
+    if not 1 <= task.round <= study.federation.rounds:
+        raise TaskInvalid(f"round {task.round} of a study of {study.federation.rounds} rounds")
+
+
+@contextmanager
+def _spent_whole_on_failure(ledger: Ledger, reservation: Reservation) -> Iterator[None]:
+    """What fails in the block is paid for whole: a refusal is an answer too, and tells of what was drawn.
+
+    Only a process that was killed said nothing; its reservation stays open for the same task.
+    """
+    try:
+        yield
+    except Exception:
+        ledger.settle(reservation, reservation.event.steps)
+        raise
 
 
 def _paid(site: Site, study: Study, task: TrainTask | EvaluateTask, purpose: Purpose, unit: Unit) -> Task:

@@ -77,8 +77,13 @@ def train(model: SequenceClassifier, cases: Cases, plan: LocalPlan) -> float:
 
 
 @torch.no_grad()
-def predict(model: SequenceClassifier, cases: Cases) -> torch.Tensor:
+def predict(model: SequenceClassifier, cases: Cases, *, uncertain: bool = False) -> torch.Tensor:
     """(N, C) class probabilities on the CPU, in the order of ``cases``; the model is left in eval mode.
+
+    Args:
+        model: On the device of ``cases``.
+        cases: To be scored.
+        uncertain: Give every class the same where they are not finite, instead of failing.
 
     Raises:
         ModelDiverged: They are not finite.
@@ -91,6 +96,8 @@ def predict(model: SequenceClassifier, cases: Cases) -> torch.Tensor:
     batches = map(cases.take, chunks)
     logits = [model(batch.steps, batch.lengths) for batch in batches]
     probability = torch.cat(logits).softmax(dim=1).cpu()
+    if uncertain:
+        return probability.where(probability.isfinite().all(dim=1, keepdim=True), 1 / probability.shape[1])
     if not probability.isfinite().all():
         raise ModelDiverged("class probabilities that are not finite")
     return probability

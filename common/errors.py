@@ -17,7 +17,7 @@
     ├── RunError                           5   a federation that cannot go on
     │   ├── SiteRefused, QuorumNotReached, NothingLearned
     │   ├── UpdateRefused, ModelDiverged, TaskInvalid
-    │   ├── BudgetSpent, ReservationClosed
+    │   ├── BudgetSpent, TargetSpent, ReservationClosed
     │   └── PrivacyRequired, UnitRefused, PrivacyViolated
     └── MachineError                       6   this computer
         ├── OutputExists, OutputUnwritable, DiskFull, PortTaken
@@ -352,6 +352,12 @@ class BudgetSpent(RunError):  # noqa: D101
     code = "budget-spent"
     public = "This round would cost more privacy than the hospital has left for the cohort."
     hint = "Only the hospital can raise it, in policy.toml; `consilium site ledger show` says what is spent."
+
+
+class TargetSpent(RunError):  # noqa: D101
+    code = "target-spent"
+    public = "The study has already cost this site's patients all that it said it would."
+    hint = "To run it again, give the study another name: it is then another one, and the ledger counts both."
 
 
 class PrivacyRequired(RunError):  # noqa: D101

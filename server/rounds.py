@@ -25,6 +25,7 @@ from common.errors import (
     QuorumNotReached,
     Refusal,
     SiteRefused,
+    TargetSpent,
     TaskInvalid,
     UnitRefused,
     UpdateRefused,
@@ -51,7 +52,7 @@ from server.strategies import Strategy
 Answer = TypeVar("Answer")
 DESCRIBE_S = 60.0  # a newcomer that takes longer is asked again next round
 NOISE_MARGIN = 1000  # cases that the noise on a small site's counts may add
-PRIVACY_REFUSALS = frozenset({BudgetSpent.code, PrivacyRequired.code, UnitRefused.code})
+PRIVACY_REFUSALS = frozenset(kind.code for kind in (BudgetSpent, TargetSpent, PrivacyRequired, UnitRefused))
 """A hospital's right, in a simulation as in life: the study goes on with the others."""
 
 

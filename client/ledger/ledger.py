@@ -28,7 +28,14 @@ from client.ledger.task import Purpose, Reservation, Task
 from client.ledger.witness import Heard, Witness
 from common.audit import AuditLog
 from common.chain import Chain, Clock, OpenChain, utc_now
-from common.errors import BudgetSpent, LedgerBroken, LedgerRolledBack, ReservationClosed, TaskInvalid
+from common.errors import (
+    BudgetSpent,
+    LedgerBroken,
+    LedgerRolledBack,
+    ReservationClosed,
+    TargetSpent,
+    TaskInvalid,
+)
 from common.private.event import Event, merged
 
 SUFFIX = ".jsonl"
@@ -94,7 +101,7 @@ class Ledger:
         """
         return self.book().head
 
-    def reserve(self, task: Task, event: Event, delta: float) -> Reservation:
+    def reserve(self, task: Task, event: Event, delta: float, most_steps: int | None = None) -> Reservation:
         """The right to spend ``event`` on ``task``; it is on the disk when this returns.
 
         The open reservation of the very same task is used again: the process that made it ended before it
@@ -104,8 +111,10 @@ class Ledger:
             task: What for.
             event: The most that will be done.
             delta: For which the study states its epsilon.
+            most_steps: Releases that the study as a whole has for this purpose; None for any number.
 
         Raises:
+            TargetSpent: The study would make more releases than it is for; nothing was written.
             BudgetSpent: All spending with this would exceed the budget; nothing was written.
             LedgerBroken, LedgerRolledBack: It is not the ledger that was written; nothing was.
             AuditBroken: Nor is the audit log.
@@ -118,6 +127,7 @@ class Ledger:
             found = book.reusable(task, asked.event, delta)
             if found is not None:
                 return found
+            self._require_target(book, task, asked.event, most_steps)
             self._require_budget(book, asked.event)
             self._write(chain, asked)
         return asked.reservation(resumed=False)
@@ -299,6 +309,14 @@ class Ledger:
             if path != self.path and head in known:
                 return True
         return False
+
+    def _require_target(self, book: Book, task: Task, event: Event, most_steps: int | None) -> None:
+        made = sum(line.event.steps for line in book.of_study(task.study_digest, task.purpose))
+        if most_steps is not None and made + event.steps > most_steps:
+            raise TargetSpent(
+                f"{self.name}: study {task.study!r} has made {made} releases for {task.purpose} "
+                f"and is for {most_steps}"
+            )
 
     def _require_budget(self, book: Book, event: Event) -> None:
         budget = self.budget

@@ -136,7 +136,7 @@ class Bookkeeper:
                 Not called where there are no records. In it, the first dimension of what goes into a layer
                 is the records', but within :func:`~common.private.tape.folded`.
             units: (B,) int64 in [0, U), unit of each record.
-            count: U; a unit may have no record, and then has norm 0.
+            count: U; a unit may have no record, and then has a norm of next to nothing.
             clip_norm: C, the largest norm that a unit's gradient keeps.
 
         Raises:

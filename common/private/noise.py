@@ -1,12 +1,14 @@
 """Gaussian noise on clipped sums: where it enters the optimiser, and the two sources it comes from.
 
-Opacus' own noise is float32 from torch's generator. It is quick, but its values end at 5.8 standard
-deviations, and low bits of a float can tell sums apart (Mironov 2012). The cryptographic source has neither
-weakness.
+Both are made of a cryptographic stream: a coordinator that chooses the weights can bring gradients to nothing
+and see noise alone, and from raw values of a common generator its state, and with it all other noise, is
+computed. Ordinary noise is float32; low bits of a float can tell sums apart (Mironov 2012). The secure one,
+in float64, does not have that weakness. On a GPU ordinary noise is Opacus', from the GPU's own generator.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -37,7 +39,7 @@ class NoisyOptimizer(DPOptimizerFastGradientClipping):  # type: ignore[misc]  # 
         expected_units: Units of a batch in the mean; their noised sum is divided by it.
         secret: Its streams ``noise`` are used.
         device: Where the parameters are.
-        secure: Draw from a cryptographic source.
+        secure: Noise that is also hard to tell by the bits of its floats.
     """
 
     def __init__(
@@ -51,7 +53,8 @@ class NoisyOptimizer(DPOptimizerFastGradientClipping):  # type: ignore[misc]  # 
         device: torch.device,
         secure: bool,
     ) -> None:
-        options: dict[str, Any] = {} if secure else {"generator": secret.generator("noise", device)}
+        own = not secure and device.type != "cpu"
+        options: dict[str, Any] = {"generator": secret.generator("noise", device)} if own else {}
         super().__init__(
             optimizer,
             noise_multiplier=noise_multiplier,
@@ -59,7 +62,8 @@ class NoisyOptimizer(DPOptimizerFastGradientClipping):  # type: ignore[misc]  # 
             expected_batch_size=expected_units,
             **options,
         )
-        self._stream = secret.keystream("noise") if secure else None
+        self._stream = None if own else secret.keystream("noise")
+        self._secure = secure
 
     def accumulate(self) -> None:
         """Take each parameter's ``grad`` as its clipped sum, not copied, since noise will replace it."""
@@ -76,9 +80,26 @@ class NoisyOptimizer(DPOptimizerFastGradientClipping):  # type: ignore[misc]  # 
             return
         std = self.noise_multiplier * self.max_grad_norm
         for parameter in self.params:
+            if not self._secure:
+                noise = quick_gaussians(self._stream, parameter.numel()).view_as(parameter)
+                parameter.grad = parameter.summed_grad.add(noise, alpha=std)
+                continue
             noise = torch.from_numpy(std * gaussians(self._stream, parameter.numel()))
             exact = parameter.summed_grad.double() + noise.to(parameter.device).view_as(parameter)
             parameter.grad = exact.to(parameter.dtype)
+
+
+def quick_gaussians(stream: Keystream, count: int) -> torch.Tensor:
+    """(count,) float32 standard normal values, 32 random bits behind each (Box and Muller 1958)."""
+    values = torch.empty(count + count % 2)
+    for part in torch.split(values, BLOCK):
+        half = len(part) // 2
+        words = torch.from_numpy(stream.words(2 * half)).double()
+        radius = (words[:half] + 1).mul_(2.0**-32).log_().mul_(-2).sqrt_().float()
+        angle = words[half:].mul_(2 * math.pi * 2.0**-32).float()
+        torch.mul(radius, angle.cos(), out=part[:half])
+        torch.mul(radius, angle.sin(), out=part[half:])
+    return values[:count]
 
 
 def gaussians(stream: Keystream, count: int) -> NDArray[np.float64]:
@@ -92,16 +113,11 @@ def gaussians(stream: Keystream, count: int) -> NDArray[np.float64]:
 
 
 def normals(secret: Secret, purpose: str, secure: bool) -> Callable[[int], NDArray[np.float64]]:
-    """A source of (count,) standard normal values with 53 random bits behind each, for small releases."""
+    """A source of (count,) standard normal values in float64, for small releases."""
+    stream = secret.keystream(purpose)
     if secure:
-        return partial(gaussians, secret.keystream(purpose))
-    generator = secret.generator(purpose)
-
-    def draw(count: int) -> NDArray[np.float64]:
-        values: NDArray[np.float64] = torch.randn(count, generator=generator, dtype=torch.float64).numpy()
-        return values
-
-    return draw
+        return partial(gaussians, stream)
+    return lambda count: _box_muller(stream, count + count % 2)[:count]
 
 
 def _box_muller(stream: Keystream, count: int) -> NDArray[np.float64]:

@@ -100,6 +100,10 @@ class Keystream:
         """The next bytes."""
         return self._encryptor.update(bytes(size_bytes))
 
+    def words(self, count: int) -> NDArray[np.int64]:
+        """(count,) whole numbers in [0, 2^32)."""
+        return np.frombuffer(self.take(4 * count), dtype=np.uint32).astype(np.int64)
+
     def uniforms(self, count: int) -> NDArray[np.float64]:
         """(count,) in (0, 1], each with 53 random bits."""
         words = np.frombuffer(self.take(8 * count), dtype=np.uint64)

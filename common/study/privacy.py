@@ -5,11 +5,14 @@ Every value here is public: it stands in the study, and no patient had a part in
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 MOST_EPSILON = 1000.0
+MOST_DELTA = 0.1
+ClipNorm = Annotated[float, Field(ge=1e-6, le=1e6)]
+"""Within what float32 holds the squares of, so that noise is noise and norms are norms."""
 
 
 class Table(BaseModel):
@@ -27,8 +30,8 @@ class SitePrivacy(Table):
 
     target_epsilon: float | None = Field(None, gt=0.0, le=MOST_EPSILON)
     noise_multiplier: float | None = Field(None, ge=0.01, le=1000.0)
-    target_delta: float = Field(1e-5, gt=0.0, lt=1.0)
-    clip_norm: float = Field(1.0, gt=0.0)
+    target_delta: float = Field(1e-5, ge=1e-15, le=MOST_DELTA)
+    clip_norm: ClipNorm = 1.0
     planned_sites: int = Field(ge=1)
 
     @model_validator(mode="after")
@@ -62,11 +65,11 @@ class Privacy(Table):
     unit: Literal["patient", "image"] = "patient"
     target_epsilon: float | None = Field(None, gt=0.0, le=MOST_EPSILON)
     noise_multiplier: float | None = Field(None, ge=0.01, le=1000.0)
-    target_delta: float | None = Field(None, gt=0.0, lt=1.0)
-    clip_norm: float = Field(1.0, gt=0.0)
+    target_delta: float | None = Field(None, ge=1e-15, le=MOST_DELTA)
+    clip_norm: ClipNorm = 1.0
     clip_quantile: float | None = Field(None, gt=0.0, lt=1.0)
     clip_rate: float = Field(0.2, gt=0.0, le=2.0)
-    sample_rate: float = Field(0.1, gt=0.0, le=1.0)
+    sample_rate: float = Field(0.1, ge=1e-4, le=1.0)
     max_cases_per_patient: int = Field(4, ge=1, le=1000)
     accountant: Literal["prv", "rdp"] = "prv"
     secure_noise: bool = False

@@ -194,7 +194,7 @@ class Training(Section):
     batch_size: int = Field(32, ge=1, le=65536)
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     learning_rate: float = Field(1e-3, gt=0.0, le=100.0)
-    weight_decay: float = Field(0.0, ge=0.0)
+    weight_decay: float = Field(0.0, ge=0.0, le=10.0)
     clip_grad_norm: float | None = Field(None, gt=0.0)
     schedule: Literal["constant", "cosine"] = "constant"
     class_weights: Literal["none", "balanced"] = "none"

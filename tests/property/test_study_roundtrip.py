@@ -52,7 +52,7 @@ documents = st.fixed_dictionaries(
         "model": table(
             cell=st.sampled_from(["gru", "lstm", "rnn"]), dropout=st.floats(0, 0.99), hidden=counts
         ),
-        "training": table(learning_rate=positive, clip_grad_norm=positive, weight_decay=positive),
+        "training": table(learning_rate=positive, clip_grad_norm=positive, weight_decay=st.floats(0, 10)),
         "federation": table(
             rounds=counts, deadline_s=positive, strategy=st.sampled_from(STRATEGY_NAMES), min_sites=counts
         ),
@@ -62,8 +62,8 @@ studies = documents.map(parse_study) | st.builds(
     lambda document, privacy: parse_study({"study": document["study"], "privacy": privacy}),
     documents,
     table(
-        target_delta=st.floats(1e-9, 0.5),
-        clip_norm=positive,
+        target_delta=st.floats(1e-9, 0.1),
+        clip_norm=st.floats(1e-6, 1e6),
         clip_quantile=st.floats(0.01, 0.99),
         sample_rate=st.floats(0.001, 1.0),
         secure_noise=st.booleans(),

@@ -42,7 +42,7 @@ TRAINING = {"optimizer": "sgd", "learning_rate": 0.5}
 
 @pytest.fixture
 def study(make_study: Callable[..., Study]) -> Study:
-    return make_study(privacy=PRIVACY, training=TRAINING)
+    return make_study(privacy=PRIVACY, training=TRAINING, federation={"rounds": 3})
 
 
 @pytest.fixture
@@ -158,7 +158,8 @@ def test_test_counts_are_noised_and_paid_for_where_the_study_asks(
     ask_app: Ask, site: Site, make_study: Callable[..., Study]
 ) -> None:
     def counts(epsilon: float, which: Site) -> Evaluation:
-        asked = make_study(privacy={**PRIVACY, "evaluation_epsilon": epsilon}, training=TRAINING)
+        privacy = {**PRIVACY, "evaluation_epsilon": epsilon}
+        asked = make_study(privacy=privacy, training=TRAINING, federation={"rounds": 3})
         base = initial_weights(asked, 0)
         task = EvaluateTask(to_canonical(asked), 1, digest(base))
         reply = ask_app(which, MessageType.EVALUATE, task_content(task, weights_record(base)))
@@ -170,6 +171,51 @@ def test_test_counts_are_noised_and_paid_for_where_the_study_asks(
     assert len({sums.histogram.tobytes() for sums in noisy}) == 3
     spent = Ledger(Path(site.ledger), None).spent()
     assert [study.purpose for study in spent.studies] == ["evaluation"] and spent.epsilon > 0
+
+
+def lines(site: Site) -> list[int]:
+    """Steps of each reservation in the site's ledger."""
+    return [line.event.steps for line in Ledger(Path(site.ledger), None).book().lines]
+
+
+def test_a_round_that_fails_is_paid_for_whole_each_time_it_is_asked(
+    train: Callable[..., RecordDict], site: Site, make_study: Callable[..., Study]
+) -> None:
+    """Whether training diverged tells of the gradients that were drawn, so it is an answer like any other."""
+    wild = make_study(
+        privacy=PRIVACY,
+        training={"optimizer": "sgd", "learning_rate": 100.0, "weight_decay": 10.0, "local_epochs": 20},
+    )
+    assert code(train(site, study=wild)) == "model-diverged"
+    assert code(train(site, study=wild)) == "model-diverged"
+    assert lines(site) == [40, 40]
+
+
+def test_a_study_makes_no_more_releases_than_it_is_for(
+    train: Callable[..., RecordDict], site: Site, make_study: Callable[..., Study]
+) -> None:
+    short = make_study(privacy=PRIVACY, training=TRAINING, federation={"rounds": 2})
+    assert code(train(site, study=short, round=3)) == "task-invalid"
+    for _ in range(2):
+        given(train(site, study=short, round=1))
+    assert code(train(site, study=short, round=2)) == "target-spent"
+    assert lines(site) == [2, 2]
+
+
+def test_tests_are_paid_for_before_they_are_made_and_never_fail_for_what_a_case_holds(
+    ask_app: Ask, site: Site, make_study: Callable[..., Study]
+) -> None:
+    asked = make_study(privacy={**PRIVACY, "evaluation_epsilon": 0.5}, training=TRAINING)
+    base = {name: np.full_like(array, 3e38) for name, array in initial_weights(asked, 0).items()}
+    task = EvaluateTask(to_canonical(asked), 1, digest(base))
+    reply = ask_app(site, MessageType.EVALUATE, task_content(task, weights_record(base)))
+    assert code(reply) == "" and lines(site) == [1]
+    plain = make_study()
+    task = EvaluateTask(to_canonical(plain), 1, digest(base))
+    assert (
+        code(ask_app(site, MessageType.EVALUATE, task_content(task, weights_record(base))))
+        == "model-diverged"
+    )
 
 
 def test_ledger_and_noise_reach_the_app_through_the_node_config(site: Site) -> None:

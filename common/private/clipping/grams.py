@@ -40,6 +40,22 @@ def squared_norms(left: torch.Tensor, right: torch.Tensor, terms: int) -> tuple[
     gamma = (terms + 2 * steps + 8) * roundoff
     gamma = gamma / (1 - gamma)
     total = (left * right).sum(dim=2).sum(dim=1)
-    lengths = left.diagonal(dim1=1, dim2=2) * right.diagonal(dim1=1, dim2=2)
-    guard = gamma * lengths.sqrt().sum(dim=1).square()
+    own = left.diagonal(dim1=1, dim2=2), right.diagonal(dim1=1, dim2=2)
+    guard = gamma * (own[0] * own[1]).sqrt().sum(dim=1).square() + _lost(*own, terms)
     return total.clamp_min(0) + guard, guard > VISIBLE * total
+
+
+def _lost(left: torch.Tensor, right: torch.Tensor, terms: int) -> torch.Tensor:
+    """(N,) most that may have vanished in products below the smallest number there is.
+
+    Each entry of a Gram matrix may lack ``terms`` times that, and is multiplied by at most
+    |g_t| |g_s| or |a_t| |a_s|; each product of two may vanish as well.
+
+    Args:
+        left: (N, L) the |g_t|^2.
+        right: (N, L) the |a_t|^2.
+        terms: As in :func:`squared_norms`.
+    """
+    least = terms * torch.finfo(left.dtype).tiny
+    sums = [lengths.clamp_min(least).sqrt().sum(dim=1).square() for lengths in (left, right)]
+    return 2 * least * (sums[0] + sums[1] + left.shape[1] ** 2)

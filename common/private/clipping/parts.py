@@ -182,9 +182,12 @@ def _view(x: torch.Tensor) -> Hashable:
 
 
 def squares(x: torch.Tensor) -> torch.Tensor:
-    """(N, P) to (N,), the squared L2 norm of each row."""
+    """(N, P) to (N,), the squared L2 norm of each row, or more by as much as may have been lost to underflow.
+
+    A norm that came out as 0 would let through unclipped what is small but not nothing.
+    """
     norms: torch.Tensor = torch.linalg.vector_norm(x, dim=1)
-    return norms.square()
+    return norms.square() + 2 * x.shape[1] * torch.finfo(x.dtype).tiny
 
 
 def silenced(x: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:

@@ -9,7 +9,7 @@ from typing import cast
 import torch
 from torch import nn
 
-from common.private.clipping.parts import Part, Scratch, silenced
+from common.private.clipping.parts import Part, Scratch, silenced, squares
 from common.private.clipping.rows import Rows
 
 
@@ -74,8 +74,8 @@ class Entries:
 
     def squared_norms(self) -> torch.Tensor:
         """(U,); see :class:`~common.private.clipping.parts.Part`."""
-        squares = self.sums.square().sum(dim=1)
-        return squares.new_zeros(self.count).index_add_(0, self.unit, squares)
+        each = squares(self.sums)
+        return each.new_zeros(self.count).index_add_(0, self.unit, each)
 
     def gradients(self, low: int, high: int) -> torch.Tensor:
         """(high - low, V * D); see :class:`~common.private.clipping.parts.Part`."""

@@ -99,7 +99,7 @@ def test_little_noise_gives_nearly_the_truth(classes: int) -> None:
     got, true = metrics(noised(found, noise)), metrics(EvaluationSums.count(*found[:2], keep_scores=False))
     for name in ("auroc", "accuracy", "balanced_accuracy", "f1"):
         assert getattr(got, name) == pytest.approx(getattr(true, name), abs=0.01)
-    assert got.loss == pytest.approx(true.loss, abs=0.02)
+    assert got.loss == pytest.approx(true.loss, abs=0.05)
     assert got.labels == true.labels
 
 
