@@ -339,7 +339,7 @@ class UpdateRefused(RunError):  # noqa: D101
 class ModelDiverged(RunError):  # noqa: D101
     code = "model-diverged"
     public = "Training ran away: the model's output is no longer a finite number."
-    hint = "Lower learning_rate, set clip_grad_norm, or choose a robust strategy."
+    hint = "Lower learning_rate, clip gradients (clip_grad_norm, or clip_norm in [privacy]), or start again."
 
 
 class TaskInvalid(RunError):  # noqa: D101

@@ -17,7 +17,7 @@ from client.devices import choose_device
 from client.manifest import Condition
 from client.site import Site
 from client.sources import CohortSource
-from common.errors import ConsiliumError, OutputExists, QuorumNotReached, SiteRefused
+from common.errors import ConsiliumError, InvalidValue, OutputExists, QuorumNotReached, SiteRefused
 from common.files import unwritable, write_atomically
 from common.seeds import derive_seed
 from common.study import Study, load_study
@@ -76,6 +76,7 @@ def launch(request: Request, step: Step = lambda _: None) -> dict[str, Any]:
     overrides = {} if request.rounds is None else {"federation.rounds": (request.rounds, "--rounds")}
     study = load_study(request.study, overrides)
     choose_device(request.device)
+    _check_baselines(request, study)
     _check_out(request)
     engine = build_engine(request.engine, request.port)
     with tempfile.TemporaryDirectory(prefix="consilium-") as scratch:
@@ -179,6 +180,14 @@ def _check_quorum(study: Study, sites: int) -> None:
     if sites < needed:
         hint = f"Lower min_sites from {needed}, or add sites; --sites N deals out a manifest's one site."
         raise QuorumNotReached(f"the data have {sites} sites, the study asks for {needed} a round", hint=hint)
+
+
+def _check_baselines(request: Request, study: Study) -> None:
+    if request.baselines and study.privacy is not None and study.privacy.at_sites:
+        raise InvalidValue(
+            "--baselines trains on every site's patients without the privacy that the study asks for",
+            hint="Leave it away; or run a copy of the study without [privacy], with a learning rate for that.",
+        )
 
 
 def _check_out(request: Request) -> None:

@@ -10,6 +10,9 @@ Noise = Literal["secret", "seeded"]
 
 _COUNTS = "The numbers of cases, of patients and of cases of each class at every site."
 _WEIGHTS = "The number of patients (or cases) once more, as the weight of a site's update in the mean."
+_REFUSALS = (
+    "That a site refuses, and the code of its refusal, which may depend on a case that cannot be used."
+)
 _TESTS = "Results of the tests: counts without noise of how the models do on each site's test cases."
 _LOSSES = "The mean training loss of each site in each round."
 _RECORD = (
@@ -46,6 +49,7 @@ def exceptions(study: Study) -> list[str]:
         return []
     named = {
         _COUNTS: True,
+        _REFUSALS: True,
         _WEIGHTS: privacy.sites is None,
         _TESTS: privacy.evaluation_epsilon is None,
         _LOSSES: not privacy.at_sites,

@@ -115,6 +115,7 @@ def test_when_no_site_has_budget_left_the_study_says_why(manifest: Path, tmp_pat
 def test_a_budget_for_nobody_is_refused(manifest: Path, tmp_path: Path) -> None:
     arguments = ("simulate", study(tmp_path, 2), "--data", manifest, "--out", tmp_path / "run")
     assert "budget-unused" in consilium(*arguments, "--budget", "nobody=1", fails=3)
+    assert "without the privacy" in consilium(*arguments, "--baselines", fails=3)
     assert "[SITE=]EPSILON" in consilium(*arguments, "--budget", "alder=much", fails=2)
     assert not (tmp_path / "run").exists()
 
