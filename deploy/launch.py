@@ -186,7 +186,7 @@ def _check_baselines(request: Request, study: Study) -> None:
     if request.baselines and study.privacy is not None and study.privacy.at_sites:
         raise InvalidValue(
             "--baselines trains on every site's patients without the privacy that the study asks for",
-            hint="Leave it away; or run a copy of the study without [privacy], with a learning rate for that.",
+            hint="Leave it away; or run a copy of the study without [privacy], with another learning rate.",
         )
 
 
