@@ -25,7 +25,7 @@ RELEASED = """
 
 def below(kind: type[ConsiliumError]) -> Iterator[type[ConsiliumError]]:
     for child in kind.__subclasses__():
-        if child.__module__ == common.errors.__name__:
+        if child.__module__.startswith(common.errors.__name__):
             yield child
             yield from below(child)
 

@@ -1,0 +1,180 @@
+"""Every error a person can meet, as one tree.
+
+    ConsiliumError                      exit
+    ├── StudyError                         3   the study file
+    │   ├── StudyFileMissing, StudySyntaxError
+    │   ├── UnknownKey, InvalidValue
+    │   └── LayerNotPrivate, PrivacyUnreachable, BudgetUnused
+    ├── DataError                          4   a site's data
+    │   ├── ManifestMissing, ManifestInvalid, NoSuchSite, SitesOverruled
+    │   ├── LabelUnknown, PatientInTwoSplits
+    │   ├── EmptySite, TooFewCases, NoTestCases
+    │   ├── ImageMissing, ImageUnreadable, WrongModality
+    │   ├── NothingFound, LabelsInvalid, RecordsInvalid, MasksInvalid
+    │   ├── CohortUnknown, CohortDiffers, CohortUnsuitable, CohortHeldBack, CohortEmpty
+    │   ├── CaseCorrupt, CaseTooWide
+    │   └── PacsUnreachable, PacsRefused, PacsIncomplete, PacsQueryTooWide
+    ├── RunError                           5   a federation that cannot go on
+    │   ├── SiteRefused, QuorumNotReached, NothingLearned
+    │   ├── UpdateRefused, ModelDiverged, TaskInvalid
+    │   ├── BudgetSpent, TargetSpent, ReservationClosed
+    │   └── PrivacyRequired, UnitRefused, PrivacyViolated
+    └── MachineError                       6   this computer
+        ├── OutputExists, OutputUnwritable, DiskFull, PortTaken
+        ├── HomeMissing, HomeInvalid, HomeBusy, AuditBroken
+        ├── LedgerMissing, LedgerBroken, LedgerRolledBack
+        ├── DeviceUnavailable, ExtraMissing
+        └── MixedInstallation, FlowerMoved, EngineFailed
+
+Each class has a stable ``code``, a ``public`` sentence free of patient data and paths, and a ``hint``
+that says what to do next. Only these three ever leave a site; the private message given when raising
+may name files and rows, and is shown only to the person at that machine. Exit status 1 is a defect of
+Consilium, 2 wrong usage, 130 an interruption.
+"""
+
+from common.errors.base import ConsiliumError, Refusal
+from common.errors.data import (
+    CaseCorrupt,
+    CaseTooWide,
+    CohortDiffers,
+    CohortEmpty,
+    CohortHeldBack,
+    CohortUnknown,
+    CohortUnsuitable,
+    DataError,
+    EmptySite,
+    ImageMissing,
+    ImageUnreadable,
+    LabelsInvalid,
+    LabelUnknown,
+    ManifestInvalid,
+    ManifestMissing,
+    MasksInvalid,
+    NoSuchSite,
+    NoTestCases,
+    NothingFound,
+    PacsIncomplete,
+    PacsQueryTooWide,
+    PacsRefused,
+    PacsUnreachable,
+    PatientInTwoSplits,
+    RecordsInvalid,
+    SitesOverruled,
+    TooFewCases,
+    WrongModality,
+)
+from common.errors.federation import (
+    BudgetSpent,
+    ModelDiverged,
+    NothingLearned,
+    PrivacyRequired,
+    PrivacyViolated,
+    QuorumNotReached,
+    ReservationClosed,
+    RunError,
+    SiteRefused,
+    TargetSpent,
+    TaskInvalid,
+    UnitRefused,
+    UpdateRefused,
+)
+from common.errors.machine import (
+    AuditBroken,
+    DeviceUnavailable,
+    DiskFull,
+    EngineFailed,
+    ExtraMissing,
+    FlowerMoved,
+    HomeBusy,
+    HomeInvalid,
+    HomeMissing,
+    LedgerBroken,
+    LedgerMissing,
+    LedgerRolledBack,
+    MachineError,
+    MixedInstallation,
+    OutputExists,
+    OutputUnwritable,
+    PortTaken,
+)
+from common.errors.study import (
+    BudgetUnused,
+    InvalidValue,
+    LayerNotPrivate,
+    PrivacyUnreachable,
+    StudyError,
+    StudyFileMissing,
+    StudySyntaxError,
+    UnknownKey,
+)
+
+__all__ = [
+    "AuditBroken",
+    "BudgetSpent",
+    "BudgetUnused",
+    "CaseCorrupt",
+    "CaseTooWide",
+    "CohortDiffers",
+    "CohortEmpty",
+    "CohortHeldBack",
+    "CohortUnknown",
+    "CohortUnsuitable",
+    "ConsiliumError",
+    "DataError",
+    "DeviceUnavailable",
+    "DiskFull",
+    "EmptySite",
+    "EngineFailed",
+    "ExtraMissing",
+    "FlowerMoved",
+    "HomeBusy",
+    "HomeInvalid",
+    "HomeMissing",
+    "ImageMissing",
+    "ImageUnreadable",
+    "InvalidValue",
+    "LabelUnknown",
+    "LabelsInvalid",
+    "LayerNotPrivate",
+    "LedgerBroken",
+    "LedgerMissing",
+    "LedgerRolledBack",
+    "MachineError",
+    "ManifestInvalid",
+    "ManifestMissing",
+    "MasksInvalid",
+    "MixedInstallation",
+    "ModelDiverged",
+    "NoSuchSite",
+    "NoTestCases",
+    "NothingFound",
+    "NothingLearned",
+    "OutputExists",
+    "OutputUnwritable",
+    "PacsIncomplete",
+    "PacsQueryTooWide",
+    "PacsRefused",
+    "PacsUnreachable",
+    "PatientInTwoSplits",
+    "PortTaken",
+    "PrivacyRequired",
+    "PrivacyUnreachable",
+    "PrivacyViolated",
+    "QuorumNotReached",
+    "RecordsInvalid",
+    "Refusal",
+    "ReservationClosed",
+    "RunError",
+    "SiteRefused",
+    "SitesOverruled",
+    "StudyError",
+    "StudyFileMissing",
+    "StudySyntaxError",
+    "TargetSpent",
+    "TaskInvalid",
+    "TooFewCases",
+    "UnitRefused",
+    "UnknownKey",
+    "UpdateRefused",
+    "WrongModality",
+]

@@ -1,0 +1,107 @@
+"""Errors of this computer: exit status 6."""
+
+from __future__ import annotations
+
+from common.errors.base import ConsiliumError
+
+
+class MachineError(ConsiliumError):
+    """This computer cannot do what was asked."""
+
+    exit_code = 6
+
+
+class OutputExists(MachineError):  # noqa: D101
+    code = "output-exists"
+    public = "The output folder already holds something."
+    hint = "Choose another --out, or add --overwrite to replace an earlier run."
+
+
+class OutputUnwritable(MachineError):  # noqa: D101
+    code = "output-unwritable"
+    public = "The output folder cannot be written."
+    hint = "Choose another --out, or ask for write permission."
+
+
+class DiskFull(MachineError):  # noqa: D101
+    code = "disk-full"
+    public = "There is no space left on the disk."
+    hint = "Free some space or choose another --out; nothing half-written was left behind."
+
+
+class PortTaken(MachineError):  # noqa: D101
+    code = "port-taken"
+    public = "A network port is already in use."
+    hint = "Leave --port away to let Consilium find a free one, or stop the program that holds it."
+
+
+class HomeMissing(MachineError):  # noqa: D101
+    code = "home-missing"
+    public = "There is no site here."
+    hint = "Make one with `consilium site init`, or name it with --home or CONSILIUM_HOME."
+
+
+class HomeInvalid(MachineError):  # noqa: D101
+    code = "home-invalid"
+    public = "The site's home cannot be used."
+    hint = "Mend the file named above; `consilium site init --home NEW` shows what belongs in it."
+
+
+class HomeBusy(MachineError):  # noqa: D101
+    code = "home-busy"
+    public = "Another command is changing this cohort."
+    hint = "Wait until it has ended; an interrupted intake goes on where it stopped."
+
+
+class AuditBroken(MachineError):  # noqa: D101
+    code = "audit-broken"
+    public = "The audit log is not the one that was written."
+    hint = "Keep a copy as it is, and find out who changed it; nothing is added to a broken log."
+
+
+class DeviceUnavailable(MachineError):  # noqa: D101
+    code = "device-unavailable"
+    public = "The chosen device does not exist on this machine."
+    hint = "Use --device auto or --device cpu."
+
+
+class ExtraMissing(MachineError):  # noqa: D101
+    code = "extra-missing"
+    public = "An optional part is not installed."
+    hint = "Install it with pip, for example `pip install 'consilium[ray]'`."
+
+
+class MixedInstallation(MachineError):  # noqa: D101
+    code = "mixed-installation"
+    public = "The packages server, client, common and deploy come from different places."
+    hint = "Install Consilium in a virtual environment of its own."
+
+
+class FlowerMoved(MachineError):  # noqa: D101
+    code = "flower-moved"
+    public = "The installed Flower lacks a name that Consilium needs."
+    hint = "Install the tested version: pip install 'flwr==1.41.*'."
+
+
+class EngineFailed(MachineError):  # noqa: D101
+    code = "engine-failed"
+    public = "A process of the federation ended unexpectedly."
+    hint = "Its last lines are above; the whole log is kept where they say."
+
+
+class LedgerMissing(MachineError):  # noqa: D101
+    code = "ledger-missing"
+    public = "The site has no privacy ledger, and without one it does not train privately."
+    hint = "Register the cases as a cohort of a home, or give the site a ledger=... ; see docs/privacy.md."
+
+
+class LedgerBroken(MachineError):  # noqa: D101
+    code = "ledger-broken"
+    public = "The site's privacy ledger is not the one that was written, so private training stands still."
+    hint = "See `consilium site ledger verify`; a person decides with `consilium site ledger accept`."
+
+
+class LedgerRolledBack(MachineError):  # noqa: D101
+    code = "ledger-rolled-back"
+    public = "The site's privacy ledger lacks entries that it once had, so private training stands still."
+    hint = "Put the newest copy back, or decide with `consilium site ledger accept`."
