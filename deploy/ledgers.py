@@ -76,7 +76,7 @@ def rehearsing(sites: Sequence[Site], study: Study, out: Path, seed: int) -> lis
 
     Raises:
         HomeMissing, HomeInvalid: A cohort's home is not one.
-        LedgerBroken: Its ledger is not what was written.
+        LedgerBroken, LedgerRolledBack, AuditBroken: Its ledger is not what was written.
         DiskFull, OutputUnwritable: The copy cannot be written.
     """
     if study.privacy is None:
@@ -90,6 +90,7 @@ def _with_copy(site: Site, out: Path) -> Site:
     from client.cohorts.home import open_home  # a federation of manifests has no database to wait for
 
     own = open_home(Path(site.home)).ledger(site.cohort)
+    own.verify()  # the copy has no audit log beside it that would know better
     copy = _file(out, site)
     try:
         with Chain(own.path, LedgerBroken).reading():  # nobody writes between the two files

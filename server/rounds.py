@@ -17,13 +17,17 @@ from flwr.serverapp import Grid
 
 from common.balance import balanced_weights
 from common.errors import (
+    AuditBroken,
     BudgetSpent,
     ConsiliumError,
+    LedgerBroken,
+    LedgerRolledBack,
     ModelDiverged,
     NothingLearned,
     PrivacyRequired,
     QuorumNotReached,
     Refusal,
+    ReservationClosed,
     SiteRefused,
     TargetSpent,
     TaskInvalid,
@@ -52,7 +56,19 @@ from server.strategies import Strategy
 Answer = TypeVar("Answer")
 DESCRIBE_S = 60.0  # a newcomer that takes longer is asked again next round
 NOISE_MARGIN = 1000  # cases that the noise on a small site's counts may add
-PRIVACY_REFUSALS = frozenset(kind.code for kind in (BudgetSpent, TargetSpent, PrivacyRequired, UnitRefused))
+PRIVACY_REFUSALS = frozenset(
+    kind.code
+    for kind in (
+        BudgetSpent,
+        TargetSpent,
+        PrivacyRequired,
+        UnitRefused,
+        LedgerBroken,
+        LedgerRolledBack,
+        AuditBroken,
+        ReservationClosed,
+    )
+)
 """A hospital's right, in a simulation as in life: the study goes on with the others."""
 
 
@@ -174,7 +190,8 @@ class RoundEngine:
         needed = self._study.federation.min_sites
         if count < needed:
             why = "".join(f"\n  {site}: {reason}" for site, reason in list(missing.items())[:10])
-            raise QuorumNotReached(f"round {round_number}: {count} {what}, {needed} needed{why}")
+            told = f"round {round_number}: {count} {what}, {needed} needed{why}"
+            raise QuorumNotReached(told, hint=_common_hint(missing))
 
     def _combined(self, round_number: int, base: Weights, given: Sequence[Contribution]) -> Weights:
         """The model that the contributions make of ``base``; see :meth:`train` for what it raises."""
@@ -252,3 +269,9 @@ class RoundEngine:
 def _stops(refusal: Refusal) -> bool:
     """Whether a strict run ends with this refusal."""
     return refusal.code not in {NO_REPLY, *PRIVACY_REFUSALS}
+
+
+def _common_hint(missing: Mapping[str, str]) -> str:
+    """What to do where one reason of privacy keeps all sites away; empty where it is not as simple."""
+    codes = {reason.partition(":")[0] for reason in missing.values()}
+    return ConsiliumError.of_code(*codes).hint if len(codes) == 1 and codes <= PRIVACY_REFUSALS else ""

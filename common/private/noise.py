@@ -20,7 +20,7 @@ from opacus.optimizers import DPOptimizerFastGradientClipping
 
 from common.private.secret import Keystream, Secret
 
-BLOCK = 2**13
+BLOCK, QUICK_BLOCK = 2**13, 2**15
 """Values that are made at one time: their arrays stay in the processor's cache."""
 
 SUMMED = 4
@@ -92,13 +92,12 @@ class NoisyOptimizer(DPOptimizerFastGradientClipping):  # type: ignore[misc]  # 
 def quick_gaussians(stream: Keystream, count: int) -> torch.Tensor:
     """(count,) float32 standard normal values, 32 random bits behind each (Box and Muller 1958)."""
     values = torch.empty(count + count % 2)
-    for part in torch.split(values, BLOCK):
-        half = len(part) // 2
-        words = torch.from_numpy(stream.words(2 * half)).double()
-        radius = (words[:half] + 1).mul_(2.0**-32).log_().mul_(-2).sqrt_().float()
-        angle = words[half:].mul_(2 * math.pi * 2.0**-32).float()
-        torch.mul(radius, angle.cos(), out=part[:half])
-        torch.mul(radius, angle.sin(), out=part[half:])
+    for part in torch.split(values, QUICK_BLOCK):
+        radius, angle = torch.from_numpy(stream.words(len(part)).astype(np.float32)).chunk(2)
+        radius.add_(1).mul_(2.0**-32).log_().mul_(-2).sqrt_()
+        angle.mul_(2 * math.pi * 2.0**-32)
+        torch.mul(radius, angle.cos(), out=part[: len(radius)])
+        torch.mul(radius, angle.sin(), out=part[len(radius) :])
     return values[:count]
 
 

@@ -100,9 +100,9 @@ class Keystream:
         """The next bytes."""
         return self._encryptor.update(bytes(size_bytes))
 
-    def words(self, count: int) -> NDArray[np.int64]:
+    def words(self, count: int) -> NDArray[np.uint32]:
         """(count,) whole numbers in [0, 2^32)."""
-        return np.frombuffer(self.take(4 * count), dtype=np.uint32).astype(np.int64)
+        return np.frombuffer(self.take(4 * count), dtype=np.uint32)
 
     def uniforms(self, count: int) -> NDArray[np.float64]:
         """(count,) in (0, 1], each with 53 random bits."""

@@ -40,6 +40,8 @@ def plan(
     as_json: options.Json = False,
 ) -> None:
     """Say what private training would cost the patients of a site, before anyone trains."""
+    from client.cohorts.settings import PrivacyPolicy
+    from common.private.accounting import epsilon_of
     from common.private.plan import plan_of
     from common.study import load_study
     from server.guarantee import exceptions
@@ -56,9 +58,29 @@ def plan(
     typer.echo(f"\n{'after round':>11}  {'steps':>8}  {'epsilon':>8}")
     for number, epsilon in spent.items():
         typer.echo(f"{number:>11}  {number * planned.steps_per_round:>8}  {epsilon:>8.3f}")
+    delta = PrivacyPolicy().delta
+    whole = epsilon_of(planned.events_after(planned.rounds), delta, planned.accountant)
+    typer.echo(f"\nA hospital's ledger counts at the delta of its own policy. At {delta:g}, which")
+    typer.echo(f"a new policy has, all rounds come to epsilon {whole:.3f}.")
+    for line in _second_guarantee(loaded):
+        typer.echo(line)
     typer.echo("\nWhat leaves the site without noise:")
     for sentence in exceptions(loaded):
         typer.echo(f"  {sentence}")
+
+
+def _second_guarantee(study: Study) -> list[str]:
+    """What hides whole sites, where the study asks for that as well."""
+    from server.site_privacy import SiteMechanism
+
+    mechanism = SiteMechanism.of(study, None)
+    if mechanism is None:
+        return []
+    epsilon = mechanism.spent(study.federation.rounds).epsilon
+    return [
+        f"Whole sites are hidden with epsilon {epsilon:.3f} at delta {mechanism.target_delta:g}, "
+        f"noise {mechanism.noise_multiplier:.4g}."
+    ]
 
 
 def _shown(rounds: int) -> list[int]:
@@ -80,7 +102,7 @@ def _lines(planned: PrivacyPlan) -> list[tuple[str, str]]:
         ("steps a round", f"{planned.steps_per_round}"),
         ("clip norm", f"{planned.clip_norm:g}, " + ("fixed" if clip is None else "adapted from there")),
         ("accountant", planned.accountant),
-        ("noise from", "a cryptographic stream" if planned.secure_noise else "torch's generator"),
+        ("noise", "hardened against the bits of floats" if planned.secure_noise else "ordinary"),
     ]
     if clip is not None:
         gradient = f"{planned.gradient_noise_multiplier:.4g}, with {clip.count_noise:.4g} on the count"

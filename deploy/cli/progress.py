@@ -103,8 +103,10 @@ class _Display:
 def _round_line(entry: Mapping[str, Any], total: int) -> str:
     pooled = (entry["metrics"] or {}).get("pooled") or {}
     parts = [f"round {entry['round']}/{total}"]
-    parts += [f"{name} {pooled[key]:.3f}" for key, name in _HEADLINES if pooled.get(key) is not None]
-    if spent := [told["epsilon"] for told in entry["training"].values() if told.get("epsilon") is not None]:
+    spent = [told["epsilon"] for told in entry["training"].values() if told.get("epsilon") is not None]
+    shown = _HEADLINES[:2] if spent else _HEADLINES  # 80 characters
+    parts += [f"{name} {pooled[key]:.3f}" for key, name in shown if pooled.get(key) is not None]
+    if spent:
         parts.append(f"epsilon {max(spent):.2f}")
     parts.append(f"{len(entry['contributed'])} sites")
     if entry["missing"]:
@@ -154,7 +156,7 @@ def show_summary(run: Mapping[str, Any], out: Path) -> None:
     for site, about in list(run["sites"].items())[:_MOST_SITES]:
         for note in about["notes"]:
             console.print(f"note: {site}: {note}")
-    for line in _privacy_notes(run):
+    for line in _notes(run):
         console.print(line)
     console.print(f"model   {out / 'model.safetensors'}")
     console.print(f"report  {out / 'report.html'}")
@@ -168,14 +170,17 @@ def _spent(run: Mapping[str, Any]) -> dict[str, float]:
     return {site: epsilon for site, epsilon in told if epsilon is not None}
 
 
-def _privacy_notes(run: Mapping[str, Any]) -> Iterator[str]:
-    """What a person must know before trusting the epsilons above."""
-    privacy = run.get("privacy")
-    if privacy is None:
-        return
+def _notes(run: Mapping[str, Any]) -> Iterator[str]:
+    """Who was left out and why, and what to know before trusting the epsilons above."""
     reasons = {site: why for entry in run["rounds"] for site, why in entry["missing"].items()}
     for site, why in list(reasons.items())[:_MOST_SITES]:
         yield f"note: {site}: {why}"
+    privacy = run.get("privacy")
+    if privacy is None:
+        return
+    if privacy["sites"] and privacy["sites"]["epsilon"]:
+        spent, delta = privacy["sites"]["epsilon"][-1], privacy["sites"]["target_delta"]
+        yield f"whole sites are hidden with epsilon {spent or float('inf'):.2f} at delta {delta:g}"
     if privacy["noise"] == "seeded":
         yield "note: a simulation's noise is seeded, so whoever has the seed can take it off:"
         yield "      this model shows what privacy costs, and is itself not private."

@@ -105,12 +105,18 @@ def local(
 
 def _launch(as_json: bool, **asked: Any) -> None:
     """Run what was asked, in the words of :class:`deploy.launch.Request`, and show it."""
+    from common.errors import QuorumNotReached
     from deploy.cli.progress import progress, show_summary
-    from deploy.launch import Request, launch
+    from deploy.launch import REPORT_FILE, Request, launch
 
     request = Request(**asked)
-    with interruptible(), progress(request.out, quiet=as_json) as step:
-        run = launch(request, step)
+    try:
+        with interruptible(), progress(request.out, quiet=as_json) as step:
+            run = launch(request, step)
+    except QuorumNotReached:
+        if not as_json and (request.out / REPORT_FILE).is_file():
+            typer.echo(f"report of the rounds before: {request.out / REPORT_FILE}", err=True)
+        raise
     if as_json:
         out = request.out
         print_json({"out": str(out), "report": str(out / run["files"]["report"]), **_essence(run)})

@@ -11,7 +11,7 @@ from client.cohorts.home import Home, create_home
 from client.ledger import Ledger, Task
 from client.private_round import ledger_of
 from client.site import Site
-from common.errors import BudgetUnused, LedgerBroken
+from common.errors import BudgetUnused, LedgerBroken, LedgerRolledBack
 from common.private.event import Event
 from common.study import Study
 from deploy.ledgers import check_budgets, rehearsing, with_ledgers
@@ -80,6 +80,15 @@ def test_a_broken_ledger_is_not_rehearsed_with(private: Study, home: Home, tmp_p
     spend(own)
     own.path.write_bytes(own.path.read_bytes().replace(b"4.0", b"9.0"))
     with pytest.raises(LedgerBroken):
+        rehearsing([Site("elm", home=str(home.folder), cohort="chest")], private, tmp_path / "run", 0)
+
+
+def test_a_ledger_that_lost_entries_is_not_rehearsed_with(private: Study, home: Home, tmp_path: Path) -> None:
+    own = home.ledger("chest")
+    spend(own)
+    own.path.unlink()
+    own.path.with_suffix(".head").unlink()
+    with pytest.raises(LedgerRolledBack):
         rehearsing([Site("elm", home=str(home.folder), cohort="chest")], private, tmp_path / "run", 0)
 
 

@@ -157,4 +157,4 @@ def test_the_command_prints_json(consilium: Callable[..., str]) -> None:
     assert [row["round"] for row in document["rounds"]][:: len(document["rounds"]) - 1] == [1, 30]
     assert len(document["rounds"]) <= 12
     assert 1.98 <= document["rounds"][-1]["epsilon"] <= 2.0
-    assert len(document["without_noise"]) == 2
+    assert len(document["without_noise"]) == 3 and "class" in document["without_noise"][0]
