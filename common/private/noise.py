@@ -79,11 +79,14 @@ class NoisyOptimizer(DPOptimizerFastGradientClipping):  # type: ignore[misc]  # 
             super().add_noise()
             return
         std = self.noise_multiplier * self.max_grad_norm
+        if not self._secure:
+            # Drawn for all at once: small parameters would each cost as many calls as large ones.
+            sizes = [parameter.numel() for parameter in self.params]
+            drawn = torch.split(quick_gaussians(self._stream, sum(sizes)), sizes)
+            for parameter, noise in zip(self.params, drawn, strict=True):
+                parameter.grad = parameter.summed_grad.add(noise.view_as(parameter), alpha=std)
+            return
         for parameter in self.params:
-            if not self._secure:
-                noise = quick_gaussians(self._stream, parameter.numel()).view_as(parameter)
-                parameter.grad = parameter.summed_grad.add(noise, alpha=std)
-                continue
             noise = torch.from_numpy(std * gaussians(self._stream, parameter.numel()))
             exact = parameter.summed_grad.double() + noise.to(parameter.device).view_as(parameter)
             parameter.grad = exact.to(parameter.dtype)
