@@ -130,6 +130,7 @@ def test_a_simulation_leaves_the_hospital_s_ledger_alone(home: Home, tmp_path: P
     assert not home.ledger("chest").path.exists()
 
 
+@pytest.mark.slow
 def test_a_local_federation_spends_the_hospital_s_budget_until_it_is_gone(home: Home, tmp_path: Path) -> None:
     """Real processes over TLS; what was spent is known to the next study, whoever runs it."""
     cohort, out = ("--home", home.folder, "--cohort", "alder=chest"), tmp_path / "run"

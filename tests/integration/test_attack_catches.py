@@ -164,6 +164,6 @@ def test_an_engine_that_training_does_not_use_saves_nobody(
 ) -> None:
     # Clipping and noise are right where they are looked at alone, and wrong where training uses them.
     monkeypatch.setattr(f"{TRAINING}.{name}", engine)
-    alone, steps = look(subject, states, HARDLY, STEPS)
+    alone, steps = look(subject, states, HARDLY, Effort(choosing=40, releases=250))
     assert alone.verdict is Verdict.not_violated
     assert steps.verdict is Verdict.violated
