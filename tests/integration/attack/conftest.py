@@ -14,7 +14,9 @@ from deploy.attack.attack import Audit, attack
 from deploy.attack.canaries import Effort
 from deploy.attack.finding import Claim
 from deploy.attack.subject import Subject
+from tests.unit.conftest import hospitals, make_study
 
+__all__ = ["hospitals", "make_study"]  # fixtures of the unit tests
 PATIENTS = 12
 
 
