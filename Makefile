@@ -13,6 +13,9 @@ BIN     := $(VENV)/bin
 PIP     := $(BIN)/python -m pip --disable-pip-version-check -q
 PYTEST  := $(BIN)/python -m pytest
 
+# The tests start many processes: compiled once, our modules need not be compiled by each.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo check check-all lint types contract unit tests format clean
 
 demo: $(VENV)/.runtime
@@ -20,7 +23,8 @@ demo: $(VENV)/.runtime
 
 check: lint types contract unit tests
 
-check-all: lint types contract unit
+check-all: lint types contract
+	$(PYTEST) -n 2 --dist worksteal tests/unit tests/property
 	$(PYTEST) --ignore tests/unit --ignore tests/property tests
 
 lint: $(VENV)/.dev
@@ -34,7 +38,7 @@ contract: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 unit: $(VENV)/.dev
-	$(PYTEST) -n 2 tests/unit tests/property
+	$(PYTEST) -n 2 --dist worksteal -m "not slow" tests/unit tests/property
 
 tests: $(VENV)/.dev
 	$(PYTEST) -m "not slow" --ignore tests/unit --ignore tests/property tests

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn.functional import cross_entropy
 
-from client.trainer import LocalPlan, mixed_precision, optimizer_of
+from client.trainer import LocalPlan, mixed_precision, optimizer_of, seed_dropout
 from common.errors import ModelDiverged
 from common.models import SequenceClassifier
 from common.private.bookkeeping import Bookkeeper
@@ -70,7 +70,7 @@ def train_privately(
     if len(groups) != len(cases):
         raise ValueError(f"{len(groups)} units for {len(cases)} cases")
     drawn = unit_batches(plan.units, plan.sample_rate, plan.steps_per_round, secret, secure=plan.secure_noise)
-    torch.manual_seed(secret.seed("dropout"))
+    seed_dropout(secret.seed("dropout"), cases.device)
     model.train()
     with Bookkeeper(model) as bookkeeper:
         steps = _Steps(model, bookkeeper, cases, UnitCases(groups, plan.units), plan, local, secret)

@@ -54,7 +54,7 @@ def train(model: SequenceClassifier, cases: Cases, plan: LocalPlan) -> float:
         ModelDiverged: The loss is no longer finite.
     """
     order = torch.Generator().manual_seed(plan.seed)
-    torch.manual_seed(plan.seed)  # dropout
+    seed_dropout(plan.seed, cases.device)
     model.train()
     base = [p.detach().clone() for p in model.parameters()] if plan.proximal_mu else []
     criterion = _criterion(plan.class_weights, cases.device)
@@ -122,6 +122,17 @@ def _criterion(class_weights: tuple[float, ...], device: torch.device) -> nn.Cro
 def mixed_precision(training: Training, device: torch.device) -> torch.autocast:
     """The block in which a forward pass has the study's precision."""
     return torch.autocast(device.type, torch.bfloat16, enabled=training.precision == "bfloat16")
+
+
+def seed_dropout(seed: int, device: torch.device) -> None:
+    """Seed the generators that dropout on ``device`` draws from.
+
+    ``torch.manual_seed`` would at each call also queue a seed for every kind of accelerator that is absent,
+    half a millisecond that a process which trains for months never gets back, nor its memory.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed_all(seed)
 
 
 def optimizer_of(plan: LocalPlan, model: nn.Module) -> torch.optim.Optimizer:

@@ -39,7 +39,7 @@ def small_study(**sections: Mapping[str, Any]) -> Study:
 def small_model(seed: int = 0, **sections: Mapping[str, Any]) -> SequenceClassifier:
     """The model of a small study, its weights drawn from ``seed``, in eval mode."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         return build_model(small_study(**sections)).eval()
 
 

@@ -41,7 +41,7 @@ def build_model(study: Study) -> SequenceClassifier:
 def initial_weights(study: Study, seed: int) -> dict[str, NDArray[Any]]:
     """The weights every site starts from: a function of study and seed alone."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(seed, "initial-weights"))
+        torch.default_generator.manual_seed(derive_seed(seed, "initial-weights"))
         return state_of(build_model(study))
 
 

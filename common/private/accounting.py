@@ -18,12 +18,14 @@ from itertools import count
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from common.errors import PrivacyUnreachable
 from common.private.event import Event, merged
 
 Accountant = Literal["prv", "rdp"]
 Epsilon = Callable[[float], float]
+Vector = NDArray[np.float64]
 
 LEAST_NOISE, MOST_NOISE = 0.01, 1000.0
 """Noise multipliers that are looked at: the bounds of the study's own setting."""
@@ -188,19 +190,26 @@ def _epsilon(events: tuple[Event, ...], delta: float, accountant: Accountant) ->
     return max(epsilon, 0.0)
 
 
-@lru_cache(maxsize=1024)
 def _renyi(events: tuple[Event, ...], delta: float) -> tuple[float, float]:
     """The Rényi accountant's epsilon and its best order; infinite where its series fail."""
-    from opacus.accountants import RDPAccountant
+    from opacus.accountants.analysis.rdp import get_privacy_spent
 
-    accountant = RDPAccountant()
-    accountant.history = _history(events)
+    with _in_silence():
+        losses = sum(event.steps * _curve(event.noise_multiplier, event.sample_rate) for event in events)
+        epsilon, order = get_privacy_spent(orders=list(ORDERS), rdp=losses, delta=delta)
+    return (math.inf, 1.0) if math.isnan(epsilon) else (float(epsilon), float(order))
+
+
+@lru_cache(maxsize=1024)
+def _curve(noise_multiplier: float, sample_rate: float) -> Vector:
+    """Rényi loss of one step at each of ``ORDERS``: steps add up, so each kind of step is looked at once."""
+    from opacus.accountants.analysis.rdp import compute_rdp
+
     try:
-        with _in_silence():
-            epsilon, order = accountant.get_privacy_spent(delta=delta, alphas=list(ORDERS))
+        loss = compute_rdp(q=sample_rate, noise_multiplier=noise_multiplier, steps=1, orders=list(ORDERS))
     except (ArithmeticError, ValueError):
-        return math.inf, 1.0
-    return (math.inf, 1.0) if math.isnan(epsilon) else (epsilon, order)
+        loss = np.full(len(ORDERS), math.inf)
+    return np.asarray(loss, dtype=float)
 
 
 def _numerical(events: tuple[Event, ...], delta: float, bound: float, order: float) -> float:

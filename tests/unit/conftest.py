@@ -6,7 +6,7 @@ import gc
 import itertools
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -250,12 +250,9 @@ class Federation:
     seed: int = field(default=0)
 
 
-@pytest.fixture(autouse=True)
-def _quick_collections() -> Iterator[None]:
+def pytest_runtest_setup() -> None:
     """Flower's Bulyan and QFedAvg collect garbage once per array: let there be little to look through."""
     gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")

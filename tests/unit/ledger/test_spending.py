@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-import dp_accounting
 import pytest
-from dp_accounting.pld import PLDAccountant
 
 from client.ledger import Budget, Task
 from client.ledger.guarantee import at_most, delta_words, epsilon_words, recognised
@@ -49,21 +47,6 @@ def test_more_than_the_budget_leaves_nothing(bench: Bench) -> None:
     bench.budget = Budget(4.0, 1e-5)
     spent = bench.ledger.spent()
     assert (spent.left, spent.share) == (0.0, 2.5)
-
-
-def test_the_real_accountants_agree_with_an_independent_one(bench: Bench, task: MakeTask) -> None:
-    ledger = bench.of("chest")
-    ledger._accounting = None
-    bench.train(1, ledger=ledger)
-    ledger.settle(ledger.reserve(task(2), Event(2.0, 0.05, 30), 1e-5), 30)
-    event = dp_accounting.ComposedDpEvent([
-        dp_accounting.SelfComposedDpEvent(
-            dp_accounting.PoissonSampledDpEvent(rate, dp_accounting.GaussianDpEvent(noise)), steps
-        )
-        for noise, rate, steps in ((1.0, 0.1, 10), (2.0, 0.05, 30))
-    ])  # fmt: skip
-    expected = PLDAccountant().compose(event).get_epsilon(1e-5)
-    assert ledger.spent().epsilon == pytest.approx(expected, rel=0.02)
 
 
 # In words

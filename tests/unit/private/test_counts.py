@@ -96,11 +96,12 @@ def test_without_noise_the_counts_are_the_true_ones(classes: int) -> None:
 def test_little_noise_gives_nearly_the_truth(classes: int) -> None:
     found = predictions(500, classes, 500)
     noise = noise_multiplier_for(50.0, 1e-3, 1.0, 1, "rdp")
-    got, true = metrics(noised(found, noise)), metrics(EvaluationSums.count(*found[:2], keep_scores=False))
-    for name in ("auroc", "accuracy", "balanced_accuracy", "f1"):
-        assert getattr(got, name) == pytest.approx(getattr(true, name), abs=0.01)
-    assert got.loss == pytest.approx(true.loss, abs=0.05)
-    assert got.labels == true.labels
+    true = metrics(EvaluationSums.count(*found[:2], keep_scores=False))
+    got = [metrics(noised(found, noise, seed)) for seed in range(20)]
+    for name in ("auroc", "accuracy", "balanced_accuracy", "f1", "loss"):
+        off = np.array([getattr(one, name) for one in got]) - getattr(true, name)
+        assert np.sqrt((off**2).mean()) < (0.02 if name == "loss" else 0.005), name
+    assert all(one.labels == true.labels for one in got)
 
 
 @pytest.mark.parametrize(("classes", "distance"), [(2, 0.04), (3, 0.07)])

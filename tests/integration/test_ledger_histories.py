@@ -194,7 +194,7 @@ def new_site(witnessed: bool) -> Iterator[Site]:
         yield Site(Path(folder), witnessed)
 
 
-@settings(max_examples=50)
+@settings(max_examples=100)
 @given(life, st.booleans())
 def test_what_was_sent_is_always_in_the_ledger(life: list[tuple[Any, ...]], witnessed: bool) -> None:
     with new_site(witnessed) as site:
@@ -210,7 +210,7 @@ FILES: dict[str, Callable[[Path], bool]] = {
 }
 
 
-@settings(max_examples=50)
+@settings(max_examples=100)
 @given(life, life, st.sampled_from(sorted(FILES)), life, deaths)
 def test_what_comes_back_is_noticed_and_what_was_sent_is_found_again(
     before: list[tuple[Any, ...]],
