@@ -11,7 +11,10 @@ DEMO_OUT    ?= runs/demo
 
 BIN     := $(VENV)/bin
 PIP     := $(BIN)/python -m pip --disable-pip-version-check -q
-PYTEST  := $(BIN)/python -m pytest
+PYTEST  := $(BIN)/python -m pytest -n 2
+UNIT    := --dist worksteal tests/unit tests/property
+# By file: hospitals and servers are made once for the tests that share them.
+WHOLE   := --dist loadfile --ignore tests/unit --ignore tests/property tests
 
 # The tests start many processes: compiled once, our modules need not be compiled by each.
 unexport PYTHONDONTWRITEBYTECODE
@@ -24,8 +27,8 @@ demo: $(VENV)/.runtime
 check: lint types contract unit tests
 
 check-all: lint types contract
-	$(PYTEST) -n 2 --dist worksteal tests/unit tests/property
-	$(PYTEST) --ignore tests/unit --ignore tests/property tests
+	$(PYTEST) $(UNIT)
+	$(PYTEST) $(WHOLE)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
@@ -38,10 +41,10 @@ contract: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 unit: $(VENV)/.dev
-	$(PYTEST) -n 2 --dist worksteal -m "not slow" tests/unit tests/property
+	$(PYTEST) -m "not slow" $(UNIT)
 
 tests: $(VENV)/.dev
-	$(PYTEST) -m "not slow" --ignore tests/unit --ignore tests/property tests
+	$(PYTEST) -m "not slow" $(WHOLE)
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .

@@ -8,28 +8,24 @@ from __future__ import annotations
 import heapq
 import multiprocessing
 import os
-import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import count
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from types import TracebackType
-from typing import Any
 
-from flwr.app import Message, RecordDict
-from flwr.serverapp import Grid
+from flwr.app import Message
 
 from client.site import Site
 from common.errors import EngineFailed
-from common.flower import adopt_identity, empty_run, error_reply, with_message_id
+from common.flower import error_reply
+from deploy.engines.detached import DetachedGrid
 from deploy.engines.worker import PRELOAD, serve
 from server.study_run import RunPlan, run_study
 
 WORKER_DIED = 1
 PULL_WAIT_S = 0.05
-RUN_ID = 1
 
 
 @dataclass(slots=True, eq=False)
@@ -42,7 +38,7 @@ class _Worker:
     answered: bool = False
 
 
-class InProcessGrid(Grid):
+class InProcessGrid(DetachedGrid):
     """Runs the installed ClientApp for many sites.
 
     Use as a context manager: on exit the workers are gone.
@@ -56,14 +52,12 @@ class InProcessGrid(Grid):
             loads: Training cases of each site, by which sites are spread over the workers.
             workers: Number of processes; by default one a core, and no more than sites.
         """
-        adopt_identity(RUN_ID)
-        self._run = empty_run(RUN_ID)
+        super().__init__()
         self._sites = dict(enumerate(sites, start=1))
         number = max(1, min(workers or os.cpu_count() or 1, len(sites)))
         self._home = _spread(loads, number)
         self._context = fork_server()
         self._workers = [self._start(index) for index in range(number)]
-        self._ids = count(1)
         self._replies: dict[str, Message] = {}
 
     def __enter__(self) -> InProcessGrid:
@@ -82,26 +76,6 @@ class InProcessGrid(Grid):
         for worker in self._workers:
             worker.process.join()
 
-    def set_run(self, run: Any) -> None:
-        """Work for another run."""
-        self._run = run
-
-    @property
-    def run(self) -> Any:
-        """The run the Grid works for."""
-        return self._run
-
-    def create_message(
-        self,
-        content: RecordDict,
-        message_type: str,
-        dst_node_id: int,
-        group_id: str,
-        ttl: float | None = None,
-    ) -> Message:
-        """A message to a node."""
-        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
-
     def get_node_ids(self) -> Iterable[int]:
         """All sites are always online."""
         return list(self._sites)
@@ -111,7 +85,7 @@ class InProcessGrid(Grid):
         batches: dict[int, list[Message]] = defaultdict(list)
         ids = []
         for message in messages:
-            sent = with_message_id(message, str(next(self._ids)))
+            sent = self.numbered(message)
             batches[self._home[message.metadata.dst_node_id]].append(sent)
             ids.append(sent.metadata.message_id)
         for index, batch in batches.items():
@@ -122,18 +96,6 @@ class InProcessGrid(Grid):
         """Replies to these messages that are there; waits a moment for the first."""
         self._collect()
         return [self._replies.pop(i) for i in message_ids if i in self._replies]
-
-    def send_and_receive(
-        self, messages: Iterable[Message], *, timeout: float | None = None
-    ) -> Iterable[Message]:
-        """Send messages and wait for their replies, at most ``timeout`` seconds."""
-        end = None if timeout is None else time.monotonic() + timeout
-        waiting, replies = set(self.push_messages(messages)), []
-        while waiting and (end is None or time.monotonic() < end):
-            arrived = list(self.pull_messages(waiting))
-            waiting -= {message.metadata.reply_to_message_id for message in arrived}
-            replies += arrived
-        return replies
 
     def _start(self, index: int) -> _Worker:
         ours, theirs = self._context.Pipe()

@@ -10,6 +10,7 @@ import ssl
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -27,6 +28,7 @@ from tests.e2e.conftest import ROOT, Federation
 
 COMMAND = (sys.executable, "-c", "from deploy.cli import main; main()")
 ROUNDS = 2
+MARK = "CONSILIUM_TEST_MARK"
 
 
 @pytest.fixture(scope="session")
@@ -149,7 +151,7 @@ def _tls_version(process: subprocess.Popen[bytes]) -> str | None:
     """What the SuperLink of a running ``consilium local`` speaks."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:
-        for arguments in _processes().values():
+        for arguments in _marked().values():
             if any(a.endswith("flower-superlink") for a in arguments) and "--port" in arguments:
                 port = int(arguments[arguments.index("--port") + 1])
                 try:
@@ -168,32 +170,25 @@ def _handshake(port: int) -> str | None:
 
 @contextmanager
 def _nothing_left() -> Iterator[None]:
-    processes, ports = set(_processes()), _listening()
-    yield
-    deadline = time.monotonic() + 10
-    while (set(_processes()) - processes or _listening() - ports) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert {pid: command for pid, command in _processes().items() if pid not in processes} == {}
-    assert _listening() <= ports
+    """What starts inside, and what that starts, has ended soon after; so no port of theirs is open either."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(MARK, uuid.uuid4().hex)
+        yield
+        deadline = time.monotonic() + 10
+        while _marked() and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert _marked() == {}
 
 
-def _processes() -> dict[int, list[str]]:
-    """Command lines of all living processes that are ours or Flower's."""
-    found = {}
+def _marked() -> dict[int, list[str]]:
+    """Command lines of the living processes that inherited this process's mark."""
+    mark, found = f"{MARK}={os.environ[MARK]}".encode(), {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal() and int(entry.name) != os.getpid():
             try:
-                command = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+                if mark in (entry / "environ").read_bytes().split(b"\0"):
+                    command = (entry / "cmdline").read_bytes().decode(errors="replace")
+                    found[int(entry.name)] = command.split("\0")
             except OSError:
-                continue
-            if any(
-                word in part for part in command for word in ("flwr", "flower", "deploy.cli", "forkserver")
-            ):
-                found[int(entry.name)] = command
+                continue  # it has ended meanwhile
     return found
-
-
-def _listening() -> set[str]:
-    """Local addresses in state LISTEN."""
-    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
-    return {fields[1] for line in lines if (fields := line.split())[3] == "0A"}

@@ -310,7 +310,7 @@ def test_a_run_gives_the_same_model_with_any_number_of_workers(
     models: dict[int, bytes] = {}
     for cores in (1, 3):
         monkeypatch.setattr(os, "cpu_count", lambda cores=cores: cores)
-        plan = RunPlan(study_of(), 5, tmp_path / str(cores), "inprocess", 5, 5.0)
+        plan = RunPlan(study_of(), 5, tmp_path / str(cores), "inprocess", 5, 60.0)
         InProcessEngine().run(plan, sites, LOADS)
         models[cores] = (plan.out / "model.safetensors").read_bytes()
         run: Mapping[str, Any] | None = read_run(plan.out)

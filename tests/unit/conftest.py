@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import itertools
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MessageType, RecordDict
-from flwr.serverapp import Grid
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -22,11 +20,12 @@ from client.app import app
 from client.manifest import Row, write_manifest
 from client.site import Site
 from common.errors import Refusal
-from common.flower import adopt_identity, empty_run, error_reply, with_message_id
+from common.flower import adopt_identity, error_reply, with_message_id
 from common.models import initial_weights
 from common.study import Study, parse_study
 from common.tasks import ABOUT, ARRAYS, refusal_content
 from common.weights import Weights
+from deploy.engines.detached import DetachedGrid
 from server.roster import Roster, gather
 from server.rounds import RoundEngine
 from server.strategies import build_strategy
@@ -145,7 +144,7 @@ class Faults:
         return Faults.content(changed, kind)
 
 
-class FaultyGrid(Grid):
+class FaultyGrid(DetachedGrid):
     """Calls the real ClientApp in this process and does to the replies what it is told.
 
     Attributes:
@@ -159,33 +158,14 @@ class FaultyGrid(Grid):
     def __init__(
         self, sites: Sequence[Site], faults: Mapping[str, Fault] | None = None, order: int = 0
     ) -> None:
-        adopt_identity(1)
-        self._run = empty_run(1)
+        super().__init__()
         self.sites = dict(enumerate(sites, start=1))
         self.faults = dict(faults or {})
         self.asked: list[tuple[str, str]] = []
         self.sent: list[tuple[str, RecordDict]] = []
         self.replies: list[RecordDict] = []
         self._order = random.Random(order)
-        self._ids = itertools.count(1)
         self._inbox: dict[str, tuple[float, Message]] = {}
-
-    def set_run(self, run: Any) -> None:
-        self._run = run
-
-    @property
-    def run(self) -> Any:
-        return self._run
-
-    def create_message(
-        self,
-        content: RecordDict,
-        message_type: str,
-        dst_node_id: int,
-        group_id: str,
-        ttl: float | None = None,
-    ) -> Message:
-        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
 
     def get_node_ids(self) -> Iterable[int]:
         return list(self.sites)
@@ -200,11 +180,6 @@ class FaultyGrid(Grid):
         self._order.shuffle(ready)
         count = self._order.randint(1, len(ready)) if ready else 0
         return [self._inbox.pop(message_id)[1] for message_id in ready[:count]]
-
-    def send_and_receive(
-        self, messages: Iterable[Message], *, timeout: float | None = None
-    ) -> Iterable[Message]:
-        raise NotImplementedError
 
     def leave(self, name: str) -> None:
         """A site's nodes go offline."""
@@ -222,7 +197,7 @@ class FaultyGrid(Grid):
         self.sent.append((message.metadata.message_type, message.content))
         if not fault.accepted:
             return ""
-        request = with_message_id(message, str(next(self._ids)))
+        request = self.numbered(message)
         true_reply = app(request, context_of(site))
         self.replies.append(true_reply.content)
         reply = fault.answer(request, true_reply)

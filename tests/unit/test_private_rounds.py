@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pytest
 from flwr.app import Message, MessageType, RecordDict
-from flwr.serverapp import Grid
 from jsonschema import Draft202012Validator
 
 from common.errors import (
@@ -25,7 +24,6 @@ from common.errors import (
     PrivacyRequired,
     QuorumNotReached,
 )
-from common.flower import adopt_identity, empty_run, with_message_id
 from common.metrics import EvaluationSums
 from common.study import Study
 from common.tasks import (
@@ -42,6 +40,7 @@ from common.tasks import (
     weights_of,
 )
 from common.update import Contribution
+from deploy.engines.detached import DetachedGrid
 from server.record import RunRecord
 from server.report import render
 from server.roster import gather
@@ -100,33 +99,14 @@ class Hospital:
         return Contribution(self.name, task.round, task.base_digest, delta, 9, **self.says(task))
 
 
-class StandInGrid(Grid):
+class StandInGrid(DetachedGrid):
     """Asks the hospitals on the spot."""
 
     def __init__(self, hospitals: Iterable[Hospital]) -> None:
-        adopt_identity(1)
-        self._run = empty_run(1)
+        super().__init__()
         self.hospitals = dict(enumerate(hospitals, start=1))
         self.batches: list[list[Message]] = []
         self._replies: dict[str, Message] = {}
-        self._count = 0
-
-    def set_run(self, run: Any) -> None:
-        self._run = run
-
-    @property
-    def run(self) -> Any:
-        return self._run
-
-    def create_message(
-        self,
-        content: RecordDict,
-        message_type: str,
-        dst_node_id: int,
-        group_id: str,
-        ttl: float | None = None,
-    ) -> Message:
-        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
 
     def get_node_ids(self) -> Iterable[int]:
         return list(self.hospitals)
@@ -138,18 +118,12 @@ class StandInGrid(Grid):
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         return [self._replies.pop(i) for i in message_ids if i in self._replies]
 
-    def send_and_receive(
-        self, messages: Iterable[Message], *, timeout: float | None = None
-    ) -> Iterable[Message]:
-        raise NotImplementedError
-
     def _push(self, message: Message) -> str:
-        self._count += 1
-        request = with_message_id(message, str(self._count))
+        request = self.numbered(message)
         hospital = self.hospitals[message.metadata.dst_node_id]
         content = hospital.answer(message.metadata.message_type, message.content)
-        self._replies[str(self._count)] = Message(content, reply_to=request)
-        return str(self._count)
+        self._replies[request.metadata.message_id] = Message(content, reply_to=request)
+        return request.metadata.message_id
 
 
 @pytest.fixture
