@@ -147,7 +147,8 @@ def _through_places(counter: Mapping[int, int], place_of: Mapping[int, int]) -> 
     slots = {index: (number - least) % places for index, number in counter.items()}
     if not _agree(slots, place_of):
         return None
-    in_slots = dict(sorted((slots[index], place) for index, place in place_of.items()))
+    rank = {place: rank for rank, place in enumerate(sorted(set(place_of.values())))}
+    in_slots = dict(sorted((slots[index], rank[place]) for index, place in place_of.items()))
     start = _start(least, list(in_slots.values()))
     return {((counter[index] - start) // places, place): index for index, place in place_of.items()}
 
@@ -157,7 +158,7 @@ def _start(least: int, places: Sequence[int]) -> int:
 
     Args:
         least: The least number there is.
-        places: The place of each number from there on.
+        places: The place of each number from there on, counted from 0 without gaps.
     """
     count = len(places)
     for first, step in ((0, 1), (count - 1, -1)):

@@ -195,6 +195,14 @@ def test_moments_without_any_order_are_unplaced() -> None:
     assert codes(found.findings) == {Irregularity.no_order: (9,)}
 
 
+def test_places_whose_pictures_nothing_puts_in_order_do_not_stop_the_others() -> None:
+    # Two of three places have pictures sent twice: those count as without order, and the lowest has no others.
+    twice = [frame(0.0, number=1)] * 2 + [frame(1.0, number=2)] * 2
+    rest = [frame(1.0, number=6), frame(2.0, number=7), frame(2.0, number=9)]
+    stack = only(arrange([*twice, *rest]))
+    assert stack.grid == ((4, 5),)
+
+
 def test_directions_sizes_and_stacks_are_split() -> None:
     frames = [
         *volume(0, 2, 4),
