@@ -19,7 +19,7 @@ WHOLE   := --dist loadfile --ignore tests/unit --ignore tests/property tests
 # The tests start many processes: compiled once, our modules need not be compiled by each.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo check check-all lint types contract unit tests format clean
+.PHONY: demo check check-all lint types contract unit tests format proto clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/consilium simulate examples/phantom.toml --baselines --overwrite --out $(DEMO_OUT)
@@ -49,6 +49,9 @@ tests: $(VENV)/.dev
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+proto: $(VENV)/.dev
+	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. --grpc_python_out=. common/link/link.proto
 
 $(VENV)/.torch:
 	$(PYTHON) -m venv $(VENV)

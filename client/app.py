@@ -19,7 +19,7 @@ from flwr.clientapp import ClientApp
 
 from client.cases import CaseCache, labels, patients, site_cases, unit_numbers
 from client.devices import choose_device, describe_device
-from client.policy import check_policy
+from client.policy import bounded_update, check_policy, limit_gpu
 from client.site import Site, site_of
 from client.trainer import LocalPlan, mean_loss, predict, train
 from common import __version__
@@ -47,6 +47,7 @@ from common.update import Contribution
 from common.weights import digest, subtract
 
 log = logging.getLogger("consilium.client")
+private_log = logging.getLogger("consilium.private")  # may name files and rows: silent in a daemon
 Action = Callable[[Site, RecordDict], RecordDict]
 
 _cases = CaseCache()
@@ -78,7 +79,7 @@ def train_round(site: Site, content: RecordDict) -> RecordDict:
     study = _study(task.study)
     check_policy(site, study)
     base = _base.read(content, task.base_digest)
-    device = choose_device(site.device)
+    device = _device(site)
     model = _model(task.study, base, device)
     cases = _cases.get(site.source, "train", study, device)
     plan = LocalPlan(
@@ -89,7 +90,7 @@ def train_round(site: Site, content: RecordDict) -> RecordDict:
         class_weights=task.class_weights,
     )
     given = _train(site, task, study, model, cases, plan)
-    delta = subtract(state_of(model), base)
+    delta = bounded_update(site, subtract(state_of(model), base))
     about: dict[str, Any] = {"site": site.name, "round": task.round, "base_digest": task.base_digest}
     return contribution_content(Contribution(delta=delta, **about, **given))
 
@@ -114,7 +115,7 @@ def evaluate_round(site: Site, content: RecordDict) -> RecordDict:
     task = read_about(content, EvaluateTask)
     study = _study(task.study)
     check_policy(site, study)
-    device = choose_device(site.device)
+    device = _device(site)
     model = _model(task.study, _base.read(content, task.base_digest), device)
     cases = _cases.get(site.source, "test", study, device)
     sums = _count(site, task, study, model, cases)
@@ -142,7 +143,7 @@ def answer(message: Message, context: Context, action: Action) -> Message:
     try:
         content = action(site_of(context.node_config), message.content)
     except ConsiliumError as error:
-        log.warning("%s: %s", error.code, error.private)
+        private_log.warning("%s: %s", error.code, error.private)
         content = refusal_content(error.refusal(), name)
     except Exception as defect:  # noqa: BLE001  the process edge: Flower would send the text on
         place = traceback.extract_tb(defect.__traceback__)[-1]  # its text may quote data
@@ -158,6 +159,12 @@ def create_app() -> ClientApp:
     created.train()(lambda message, context: answer(message, context, train_round))
     created.evaluate()(lambda message, context: answer(message, context, evaluate_round))
     return created
+
+
+def _device(site: Site) -> torch.device:
+    device = choose_device(site.device)
+    limit_gpu(site, device)
+    return device
 
 
 @lru_cache(maxsize=8)

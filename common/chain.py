@@ -11,101 +11,51 @@ Invariants, with the process killed or the power cut at any moment:
 - Head and chain differ by one entry at most, the one that was being written.
 - Nothing is added to, or taken from, a chain that is not what was written. A last line without its end was
   never returned to anybody; it is taken away before the next one is added.
+
+A chain may go on in a further file: then the first entry there follows from the last one of the file before.
 """
 
 from __future__ import annotations
 
 import fcntl
-import hashlib
-import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import FileIO
 from pathlib import Path
-from typing import Any
 
 from common.errors import ConsiliumError
+from common.evidence.entry import (
+    GENESIS,
+    Entry,
+    Fact,
+    Facts,
+    Head,
+    canonical,
+    follower,
+    head_in,
+    next_entry,
+    read_entry,
+)
 from common.files import unwritable, write_atomically
 
-Fact = str | int | float | bool | None
-Facts = Mapping[str, Fact]
+__all__ = [
+    "GENESIS", "HEAD_SUFFIX",
+    "Chain", "Clock", "Entry", "Fact", "Facts", "Head", "OpenChain",
+    "canonical", "locked", "next_entry", "read_entry", "replaced", "sync_folder", "utc_now", "write_whole",
+]  # fmt: skip
+
 Clock = Callable[[], datetime]
 
-GENESIS = "0" * 64
 HEAD_SUFFIX = ".head"
-_KINDS = {"number": int, "time": str, "event": str, "facts": dict, "previous": str, "digest": str}
 _HINT = "Free some space, or mend the permissions of the file named above, and try again."
 
 
 def utc_now() -> datetime:
     """The time, in UTC."""
     return datetime.now(UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One line of the file.
-
-    Attributes:
-        number: Counts from 1.
-        time: When, in UTC, ISO 8601.
-        event: What, as ``cohort.added``.
-        facts: What belongs to it.
-        previous: Digest of the entry before, ``GENESIS`` for the first.
-        digest: SHA-256 of the canonical JSON of all the others, in hexadecimal.
-    """
-
-    number: int
-    time: str
-    event: str
-    facts: Facts
-    previous: str
-    digest: str = ""
-
-    @property
-    def head(self) -> str:
-        """The entry in short, as ``number:digest``."""
-        return f"{self.number}:{self.digest}"
-
-    def sealed(self) -> Entry:
-        """The same with the digest of its content."""
-        return replace(self, digest=hashlib.sha256(self._content()).hexdigest())
-
-    def to_line(self) -> bytes:
-        """The entry as it stands in the file, under the digest of its content."""
-        content = self._content()
-        # In canonical order "digest" is the first key, so it goes in front of what it was taken of.
-        return b'{"digest":"%s",%s\n' % (hashlib.sha256(content).hexdigest().encode(), content[1:])
-
-    def _content(self) -> bytes:
-        return canonical(
-            {
-                "event": self.event,
-                "facts": dict(self.facts),
-                "number": self.number,
-                "previous": self.previous,
-                "time": self.time,
-            }
-        )
-
-
-def next_entry(last: Entry | None, time: str, event: str, facts: Facts) -> Entry:
-    """The entry that follows ``last``, or the first where that is None."""
-    number, previous = (last.number + 1, last.digest) if last else (1, GENESIS)
-    return Entry(number, time, event, dict(facts), previous).sealed()
-
-
-def read_entry(line: bytes) -> Entry | None:
-    """The entry that a line holds, whatever became of it since; None if it cannot be read."""
-    try:
-        document: dict[str, Any] = json.loads(line)
-        kinds = {key: type(value) for key, value in document.items()}
-    except (ValueError, AttributeError, RecursionError):
-        return None
-    return Entry(**document) if kinds == _KINDS else None
 
 
 class Chain:
@@ -115,13 +65,27 @@ class Chain:
         path: The file; its folder exists. The head lies beside it, with the ending ``.head``.
         broken: What to raise where the file is not what was written.
         now: The clock.
+        before: What the content of the file follows from, where it goes on with another file; raises
+            ``broken`` if that is not what was written.
+        repaired: Event and facts of an entry that tells of a last line without its end, in the place of
+            which it is written; None where such a line is taken away without a word.
     """
 
-    def __init__(self, path: Path, broken: type[ConsiliumError], now: Clock = utc_now) -> None:
+    def __init__(
+        self,
+        path: Path,
+        broken: type[ConsiliumError],
+        now: Clock = utc_now,
+        *,
+        before: Callable[[bytes], Head] = lambda content: Head(),
+        repaired: Callable[[bytes], tuple[str, Facts]] | None = None,
+    ) -> None:
         self.path = path
         self.head_path = path.with_suffix(HEAD_SUFFIX)
         self._broken = broken
         self._now = now
+        self._before = before
+        self._repaired = repaired
 
     def entries(self) -> tuple[Entry, ...]:
         """All entries, each checked against the one before it, the last against the head.
@@ -149,8 +113,13 @@ class Chain:
             yield self._verified(content).entries
 
     @contextmanager
-    def opened(self) -> Iterator[OpenChain]:
+    def opened(self, known: Callable[[FileIO], Entry | None] = lambda file: None) -> Iterator[OpenChain]:
         """The chain, checked, for a decision: during the block nobody else reads it or adds to it.
+
+        Args:
+            known: Asked about the locked file: its last entry, where the file is known not to have changed
+                since it was checked. Head and file must agree; the rest is then not read, and that entry
+                is the only one of the open chain. None for a file that must be checked.
 
         Raises:
             ConsiliumError: ``broken``; nothing was added to it or taken from it.
@@ -159,16 +128,47 @@ class Chain:
         with ExitStack() as stack:
             with self.writing():
                 file = stack.enter_context(locked(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT))
-                found = self._verified(file.readall())
-                if found.torn:
-                    file.truncate(found.size_bytes)
-                if found.behind:
-                    self.write_head(found.entries[-1])
-            yield OpenChain(self, file, list(found.entries))
+                last = known(file)
+                if last is not None and self._head() == last.place.to_bytes():
+                    opened = OpenChain(self, file, [last], checked=False)
+                else:
+                    opened = OpenChain(self, *self._checked(file, stack))
+            yield opened
+
+    def _checked(self, file: FileIO, stack: ExitStack) -> tuple[FileIO, list[Entry]]:
+        """The locked file and its entries, with everything mended that a crash leaves behind."""
+        content = file.readall()
+        found = self._verified(content)
+        entries = list(found.entries)
+        if found.behind:
+            self.write_head(entries[-1])
+        whole = len(content) - len(found.torn)
+        if found.torn and self._repaired:
+            # In one step: the line is not gone before it is told that it was there.
+            sync_folder(self.path.parent)
+            last = entries[-1].place if entries else self._before(content)
+            entries.append(next_entry(last, self.time(), *self._repaired(found.torn)))
+            file = stack.enter_context(replaced(self.path, content[:whole] + entries[-1].to_line()))
+            self.write_head(entries[-1])
+        elif found.torn:
+            file.truncate(whole)
+        return file, entries
+
+    def head(self) -> Head:
+        """What the file of the head says.
+
+        Raises:
+            ConsiliumError: ``broken``; it says nothing that can be understood.
+        """
+        content = self._head()
+        found = head_in(content) if content else Head()
+        if found is None:
+            raise self._broken(f"{self.head_path} names no entry")
+        return found
 
     def write_head(self, entry: Entry) -> None:
         """Let the head name ``entry``, on the disk."""
-        write_atomically(self.head_path, _head_of(entry), 0o600)
+        write_atomically(self.head_path, entry.place.to_bytes(), 0o600)
         sync_folder(self.path.parent)
 
     def time(self) -> str:
@@ -191,37 +191,34 @@ class Chain:
 
     def _verified(self, content: bytes) -> _Verified:
         *lines, torn = content.split(b"\n")
+        before = self._before(content)
         entries: list[Entry] = []
         for line in lines:
-            entries.append(self._follower(line, entries[-1] if entries else None))
-        return _Verified(tuple(entries), bool(torn), len(content) - len(torn), self._is_behind(entries))
+            last = entries[-1].place if entries else before
+            try:
+                entries.append(follower(line, last))
+            except ValueError as why:
+                raise self._broken(f"{self.path}: entry {last.number + 1} {why}") from None
+        return _Verified(tuple(entries), torn, self._is_behind([before, *(each.place for each in entries)]))
 
-    def _follower(self, line: bytes, last: Entry | None) -> Entry:
-        number, previous = (last.number + 1, last.digest) if last else (1, GENESIS)
-        entry = read_entry(line)
-        if entry is None:
-            raise self._broken(f"{self.path}: entry {number} cannot be read")
-        if entry.to_line() != line + b"\n":
-            raise self._broken(f"{self.path}: entry {number} was changed")
-        if (entry.number, entry.previous) != (number, previous):
-            raise self._broken(f"{self.path}: entry {number} does not follow from the one before")
-        return entry
-
-    def _is_behind(self, entries: Sequence[Entry]) -> bool:
+    def _is_behind(self, places: Sequence[Head]) -> bool:
         """Whether the head names the entry before the last: the process ended between the two."""
-        try:
-            head = self.head_path.read_bytes()
-        except FileNotFoundError:
-            head = b""
-        except OSError as error:
-            raise self._broken(f"{self.head_path} cannot be read: {error.strerror or error}") from None
-        if head == (_head_of(entries[-1]) if entries else b""):
+        head = self._head()
+        if head == places[-1].to_bytes():
             return False
-        if entries and head == (_head_of(entries[-2]) if len(entries) > 1 else b""):
+        if len(places) > 1 and head == places[-2].to_bytes():
             return True
         raise self._broken(
-            f"{self.path} ends with entry {len(entries)}; {self.head_path.name} says otherwise"
+            f"{self.path} ends with entry {places[-1].number}; {self.head_path.name} says otherwise"
         )
+
+    def _head(self) -> bytes:
+        try:
+            return self.head_path.read_bytes()
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            raise self._broken(f"{self.head_path} cannot be read: {error.strerror or error}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,18 +226,30 @@ class _Verified:
     """Content that is what was written: whole entries, and perhaps a beginning of one more."""
 
     entries: tuple[Entry, ...]
-    torn: bool
-    size_bytes: int
+    torn: bytes
     behind: bool
 
 
 @dataclass(slots=True)
 class OpenChain:
-    """A chain that was checked, while it is locked."""
+    """A chain that was checked, while it is locked.
+
+    Attributes:
+        chain: Whose it is.
+        file: Locked.
+        entries: All in the file, or the last alone.
+        checked: Whether all were checked just now; if not, the file is as it was left by one who had.
+    """
 
     chain: Chain
     file: FileIO
     entries: list[Entry]
+    checked: bool = True
+
+    @property
+    def size_bytes(self) -> int:
+        """How large the file is."""
+        return os.fstat(self.file.fileno()).st_size
 
     def append(self, event: str, facts: Facts) -> Entry:
         """The entry that now ends the chain; it is on the disk when this returns.
@@ -248,7 +257,7 @@ class OpenChain:
         Raises:
             DiskFull, OutputUnwritable: It cannot be written. It may be there all the same.
         """
-        last = self.entries[-1] if self.entries else None
+        last = self.entries[-1].place if self.entries else Head()
         entry = next_entry(last, self.chain.time(), event, facts)
         folder = self.chain.path.parent
         with self.chain.writing():
@@ -257,7 +266,7 @@ class OpenChain:
             sync_folder(folder)
             write_whole(self.file, entry.to_line())
             self.chain.write_head(entry)
-            if last is None:  # the folder may be as new as the file
+            if not self.entries:  # the folder may be as new as the file
                 sync_folder(folder.parent)
         self.entries.append(entry)
         return entry
@@ -273,7 +282,8 @@ def locked(path: Path, flags: int, lock: int = fcntl.LOCK_EX) -> Iterator[FileIO
     """
     while True:
         with FileIO(os.open(path, flags, 0o600), "r+" if flags & os.O_RDWR else "r") as file:
-            if flags & os.O_RDWR:
+            # Not unasked: a change of the mode counts as one of the file.
+            if flags & os.O_RDWR and os.fstat(file.fileno()).st_mode & 0o777 != 0o600:
                 os.fchmod(file.fileno(), 0o600)
             fcntl.flock(file, lock)
             if _is_at(path, file):
@@ -297,6 +307,17 @@ def write_whole(file: FileIO, data: bytes) -> None:
     os.fsync(file.fileno())
 
 
+@contextmanager
+def replaced(path: Path, content: bytes) -> Iterator[FileIO]:
+    """Put a new file at ``path`` in one step, on the disk; during the block nobody else opens it."""
+    partial = path.with_name(f".{path.name}.partial")
+    with locked(partial, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_TRUNC) as file:
+        write_whole(file, content)
+        partial.replace(path)
+        sync_folder(path.parent)
+        yield file
+
+
 def sync_folder(folder: Path) -> None:
     """Have the names of the folder's files on the disk."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -304,13 +325,3 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def canonical(document: Mapping[str, Any]) -> bytes:
-    """JSON with one spelling for each content: ASCII, keys in order, no blanks."""
-    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    return text.encode()
-
-
-def _head_of(entry: Entry) -> bytes:
-    return canonical({"number": entry.number, "digest": entry.digest})

@@ -18,7 +18,7 @@ from client.manifest import Condition
 from client.site import Site
 from client.sources import CohortSource
 from common.errors import ConsiliumError, InvalidValue, OutputExists, QuorumNotReached, SiteRefused
-from common.files import unwritable, write_atomically
+from common.files import unwritable
 from common.seeds import derive_seed
 from common.study import Study, load_study
 from deploy.baselines import train_baselines
@@ -28,10 +28,10 @@ from deploy.ledgers import FOLDER as LEDGERS
 from deploy.ledgers import check_budgets, rehearsing, with_ledgers
 from deploy.phantom import write_hospitals
 from server.record import RUN_FILE, described, read_run, write_run
-from server.report import render
+from server.report.filing import REPORT_FILE, file_report
 from server.study_run import CHECKPOINTS, MODEL_FILE, STUDY_FILE, RunPlan
 
-REPORT_FILE, LOGS = "report.html", "logs"
+LOGS = "logs"
 RUN_FILES = {RUN_FILE, STUDY_FILE, MODEL_FILE, CHECKPOINTS, REPORT_FILE, LOGS, LEDGERS}
 PHANTOM_SITES = 4
 Step = Callable[[str], None]
@@ -117,7 +117,7 @@ def _run(
         _settle(request.out, error)
         raise
     finally:
-        _report(request.out)
+        file_report(request.out)
 
 
 def _run_engine(
@@ -163,16 +163,6 @@ def _settle(out: Path, error: BaseException) -> None:
     elif run is not None and run["status"] == "running":
         told = error if isinstance(error, ConsiliumError) else ConsiliumError()
         write_run(out, {**run, "status": "failed", "error": described(told)})
-
-
-def _report(out: Path) -> None:
-    run = read_run(out)
-    if run is None:
-        return
-    run = {**run, "files": {**run["files"], "report": REPORT_FILE}}
-    study = out / STUDY_FILE
-    write_atomically(out / REPORT_FILE, render(run, study.read_text(encoding="utf-8")))
-    write_run(out, run)
 
 
 def _check_quorum(study: Study, sites: int) -> None:

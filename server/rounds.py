@@ -20,15 +20,20 @@ from common.errors import (
     AuditBroken,
     BudgetSpent,
     ConsiliumError,
+    ContractExpired,
     LedgerBroken,
     LedgerRolledBack,
     ModelDiverged,
     NothingLearned,
+    PolicyRefused,
     PrivacyRequired,
     QuorumNotReached,
     Refusal,
     ReservationClosed,
     SiteRefused,
+    StudyUnapproved,
+    StudyUnknown,
+    StudyWithdrawn,
     TargetSpent,
     TaskInvalid,
     UnitRefused,
@@ -56,7 +61,7 @@ from server.strategies import Strategy
 Answer = TypeVar("Answer")
 DESCRIBE_S = 60.0  # a newcomer that takes longer is asked again next round
 NOISE_MARGIN = 1000  # cases that the noise on a small site's counts may add
-PRIVACY_REFUSALS = frozenset(
+HOSPITALS_RIGHT = frozenset(
     kind.code
     for kind in (
         BudgetSpent,
@@ -67,9 +72,14 @@ PRIVACY_REFUSALS = frozenset(
         LedgerRolledBack,
         AuditBroken,
         ReservationClosed,
+        StudyUnknown,
+        StudyUnapproved,
+        StudyWithdrawn,
+        ContractExpired,
+        PolicyRefused,
     )
 )
-"""A hospital's right, in a simulation as in life: the study goes on with the others."""
+"""Refusals that are a hospital's right, in a simulation as in life: the study goes on with the others."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -268,10 +278,10 @@ class RoundEngine:
 
 def _stops(refusal: Refusal) -> bool:
     """Whether a strict run ends with this refusal."""
-    return refusal.code not in {NO_REPLY, *PRIVACY_REFUSALS}
+    return refusal.code not in {NO_REPLY, *HOSPITALS_RIGHT}
 
 
 def _common_hint(missing: Mapping[str, str]) -> str:
-    """What to do where one reason of privacy keeps all sites away; empty where it is not as simple."""
+    """What to do where one right of theirs keeps all sites away; empty where it is not as simple."""
     codes = {reason.partition(":")[0] for reason in missing.values()}
-    return ConsiliumError.of_code(*codes).hint if len(codes) == 1 and codes <= PRIVACY_REFUSALS else ""
+    return ConsiliumError.of_code(*codes).hint if len(codes) == 1 and codes <= HOSPITALS_RIGHT else ""

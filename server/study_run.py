@@ -21,7 +21,7 @@ from server.averaging import mean_weights
 from server.guarantee import Noise
 from server.record import RunRecord, pooled_and_sites, sums_of
 from server.roster import Roster, gather, reasons
-from server.rounds import PRIVACY_REFUSALS, RoundEngine
+from server.rounds import HOSPITALS_RIGHT, RoundEngine
 from server.strategies import build_strategy
 
 MODEL_FILE, STUDY_FILE, CHECKPOINTS = "model.safetensors", "study.toml", "checkpoints"
@@ -165,7 +165,7 @@ def _test(
 
 
 def _check_roster(roster: Roster, plan: RunPlan) -> None:
-    refused = [item for item in sorted(roster.refused.items()) if item[1].code not in PRIVACY_REFUSALS]
+    refused = [item for item in sorted(roster.refused.items()) if item[1].code not in HOSPITALS_RIGHT]
     if plan.strict and refused:
         site, refusal = refused[0]
         raise SiteRefused(f"{site}: {refusal}", hint=refusal.hint)

@@ -104,7 +104,7 @@ class Home:
         if not COHORT_NAME.fullmatch(cohort):
             raise ValueError("not a cohort's name")
         path = self.folder / "ledgers" / f"{cohort}{SUFFIX}"
-        return Ledger(path, self.policy.privacy.budget(cohort), self._audit_log)
+        return Ledger(path, self.policy.privacy.budget(cohort), self.audit_log)
 
     def ledgers(self) -> tuple[str, ...]:
         """Names of the cohorts that ever spent something, as the ledgers' files and the audit log know them.
@@ -113,7 +113,7 @@ class Home:
             AuditBroken: The log is not the one that was written.
         """
         kept = (path for path in (self.folder / "ledgers").glob("*") if path.suffix in (SUFFIX, HEAD_SUFFIX))
-        return tuple(sorted({path.stem for path in kept} | ledgers_told(self._audit_log)))
+        return tuple(sorted({path.stem for path in kept} | ledgers_told(self.audit_log)))
 
     def audit(self, event: str, **facts: Fact) -> None:
         """Add a line to the audit log.
@@ -121,10 +121,11 @@ class Home:
         Raises:
             AuditBroken: The log is not the one that was written.
         """
-        self._audit_log.append(event, **facts)
+        self.audit_log.append(event, **facts)
 
-    @property
-    def _audit_log(self) -> AuditLog:
+    @cached_property
+    def audit_log(self) -> AuditLog:
+        """``audit.jsonl``."""
         return AuditLog(self.folder / "audit.jsonl")
 
     @contextmanager

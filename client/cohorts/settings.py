@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import tomllib
+from datetime import time
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
 
 from client.ledger.budget import Budget
 from client.pacs.settings import Archive, Receiver
+from common.contract.leaving import METRICS, Metric
 from common.errors import HomeInvalid
 
 SiteName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -62,6 +64,64 @@ class PrivacyPolicy(Table):
         return Budget(own.epsilon or self.epsilon, own.delta or self.delta, self.accountant)
 
 
+class ConsentPolicy(Table):
+    """``[consent]``: whose word makes a study approved.
+
+    Attributes:
+        approvers: How many different people must approve a study.
+        allowed: Who may; empty for anyone. Case and blanks in a name do not count.
+    """
+
+    approvers: int = Field(1, ge=1, le=10)
+    allowed: tuple[str, ...] = ()
+
+
+class StudyPolicy(Table):
+    """``[studies]``: what studies may do here, approved or not.
+
+    Attributes:
+        minimum_cases: Fewest training cases of a cohort that is used; an update of few tells much of each.
+        max_epsilon: Most that one study may cost a patient; with it, only private studies are taken.
+        tasks: What may be learnt.
+        models: Recurrent cells that may be trained.
+        hours: When tasks that compute are taken, as ``20:00-06:00`` in this machine's time; "" for always.
+        quarantine_threshold: Largest share of a cohort's files in quarantine, where it shall be below
+            ``quarantine_limit``.
+        metrics: Measurements that may leave; a study that sends others is refused.
+        max_update_norm: Updates that are larger are scaled down to it before they leave.
+        gpu_share: Share of a GPU's memory that training may take.
+    """
+
+    minimum_cases: int = Field(1, ge=1)
+    max_epsilon: float | None = Field(None, gt=0.0)
+    tasks: tuple[Literal["classification"], ...] = ("classification",)
+    models: tuple[Literal["gru", "lstm", "rnn"], ...] = ("gru", "lstm", "rnn")
+    hours: Annotated[str, StringConstraints(pattern=r"^([0-2]\d:[0-5]\d-[0-2]\d:[0-5]\d)?$")] = ""
+    quarantine_threshold: float | None = Field(None, ge=0.0, le=1.0)
+    metrics: tuple[Metric, ...] = METRICS
+    max_update_norm: float | None = Field(None, gt=0.0)
+    gpu_share: float = Field(1.0, gt=0.0, le=1.0)
+
+    @field_validator("hours")
+    @classmethod
+    def _two_times(cls, hours: str) -> str:
+        if hours and len(set(_times(hours))) == 1:
+            raise ValueError("hours that begin when they end; leave them away for always")
+        return hours
+
+    def allows(self, clock: time) -> bool:
+        """Whether tasks that compute are taken at a time of day."""
+        if not self.hours:
+            return True
+        begin, end = _times(self.hours)
+        return begin <= clock < end if begin < end else not end <= clock < begin
+
+
+def _times(hours: str) -> tuple[time, time]:
+    begin, _, end = hours.partition("-")
+    return time.fromisoformat(begin), time.fromisoformat(end)
+
+
 class Policy(Table):
     """``policy.toml``: what the hospital allows, whoever asks.
 
@@ -72,6 +132,8 @@ class Policy(Table):
         file_time_s: Longest time that one file may take to be read and decoded.
         file_memory_mib: Most memory that doing so may take.
         privacy: What private training may spend.
+        consent: Whose word makes a study approved.
+        studies: What studies may do.
     """
 
     quarantine_limit: float = Field(0.2, ge=0.0, le=1.0)
@@ -80,6 +142,8 @@ class Policy(Table):
     file_time_s: float = Field(10.0, gt=0.0)
     file_memory_mib: int = Field(2048, ge=512)
     privacy: PrivacyPolicy = PrivacyPolicy()
+    consent: ConsentPolicy = ConsentPolicy()
+    studies: StudyPolicy = StudyPolicy()
 
 
 SITE_TEMPLATE = """\
@@ -126,6 +190,24 @@ required = false           # true: only studies that train with differential pri
 # [privacy.cohorts.NAME]   # for one cohort instead
 # epsilon = 3.0
 # delta = 1e-6
+
+# Whose word makes a study approved (`consilium site approve`). Nothing runs that was not.
+[consent]
+approvers = 1              # how many different people must approve a study
+allowed = []               # who may, as ["Dr. A. Muster", "B. Beispiel"]; empty for anyone
+
+# What studies may do here, approved or not.
+[studies]
+minimum_cases = 1          # a cohort with fewer training cases is not used
+# max_epsilon = 4.0        # most that one study may cost a patient; with it, only private studies are taken
+tasks = ["classification"]
+models = ["gru", "lstm", "rnn"]
+# hours = "20:00-06:00"    # when training and tests are taken, in this machine's time; always if left away
+# quarantine_threshold = 0.05   # for studies, where it shall be below quarantine_limit above
+metrics = ["loss", "base-loss", "test-loss", "confusion", "calibration", "score-histogram"]
+                           # what may leave besides updates and counts; a study that sends others is refused
+# max_update_norm = 10.0   # larger updates are scaled down to it before they leave
+gpu_share = 1.0            # share of a GPU's memory that training may take
 """
 
 Settings = TypeVar("Settings", bound=Table)

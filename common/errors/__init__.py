@@ -19,12 +19,20 @@
     │   ├── UpdateRefused, ModelDiverged, TaskInvalid
     │   ├── BudgetSpent, TargetSpent, ReservationClosed
     │   └── PrivacyRequired, UnitRefused, PrivacyViolated
-    └── MachineError                       6   this computer
-        ├── OutputExists, OutputUnwritable, DiskFull, PortTaken
-        ├── HomeMissing, HomeInvalid, HomeBusy, AuditBroken
-        ├── LedgerMissing, LedgerBroken, LedgerRolledBack
-        ├── DeviceUnavailable, ExtraMissing
-        └── MixedInstallation, FlowerMoved, EngineFailed
+    ├── MachineError                       6   this computer
+    │   ├── OutputExists, OutputUnwritable, DiskFull, PortTaken
+    │   ├── HomeMissing, HomeInvalid, HomeBusy, AuditBroken
+    │   ├── LedgerMissing, LedgerBroken, LedgerRolledBack
+    │   ├── DeviceUnavailable, ExtraMissing
+    │   └── MixedInstallation, FlowerMoved, EngineFailed, ExecutorDied
+    └── TrustError                         7   identity, consent, the link
+        ├── KeyUnsafe, KeyUnreadable, IdentityExists, NotEnrolled
+        ├── CertificateRefused, CertificateExpired, SiteRevoked
+        ├── InvitationInvalid, InvitationUsed, InvitationExpired, EnrolmentLimited
+        ├── SiteConnectedTwice, CoordinatorUnreachable, TlsIntercepted
+        ├── ProtocolMismatch, EnvelopeRefused, EnvelopeReplayed, ClockSkewed, BlobRefused
+        ├── ContractInvalid, ContractExpired, CodeDiffers, TaskOutsideContract
+        └── StudyUnknown, StudyUnapproved, StudyWithdrawn, ApproverRefused, PolicyRefused
 
 Each class has a stable ``code``, a ``public`` sentence free of patient data and paths, and a ``hint``
 that says what to do next. Only these three ever leave a site; the private message given when raising
@@ -83,6 +91,7 @@ from common.errors.machine import (
     DeviceUnavailable,
     DiskFull,
     EngineFailed,
+    ExecutorDied,
     ExtraMissing,
     FlowerMoved,
     HomeBusy,
@@ -107,8 +116,68 @@ from common.errors.study import (
     StudySyntaxError,
     UnknownKey,
 )
+from common.errors.trust import (
+    ApproverRefused,
+    BlobRefused,
+    CertificateExpired,
+    CertificateRefused,
+    ClockSkewed,
+    CodeDiffers,
+    ContractExpired,
+    ContractInvalid,
+    CoordinatorUnreachable,
+    EnrolmentLimited,
+    EnvelopeRefused,
+    EnvelopeReplayed,
+    IdentityExists,
+    InvitationExpired,
+    InvitationInvalid,
+    InvitationUsed,
+    KeyUnreadable,
+    KeyUnsafe,
+    NotEnrolled,
+    PolicyRefused,
+    ProtocolMismatch,
+    SiteConnectedTwice,
+    SiteRevoked,
+    StudyUnapproved,
+    StudyUnknown,
+    StudyWithdrawn,
+    TaskOutsideContract,
+    TlsIntercepted,
+    TrustError,
+)
 
 __all__ = [
+    "KeyUnsafe",
+    "KeyUnreadable",
+    "IdentityExists",
+    "NotEnrolled",
+    "CertificateRefused",
+    "CertificateExpired",
+    "SiteRevoked",
+    "InvitationInvalid",
+    "InvitationUsed",
+    "InvitationExpired",
+    "EnrolmentLimited",
+    "SiteConnectedTwice",
+    "CoordinatorUnreachable",
+    "TlsIntercepted",
+    "ProtocolMismatch",
+    "EnvelopeRefused",
+    "EnvelopeReplayed",
+    "ClockSkewed",
+    "BlobRefused",
+    "ContractInvalid",
+    "ContractExpired",
+    "StudyUnknown",
+    "StudyUnapproved",
+    "StudyWithdrawn",
+    "ApproverRefused",
+    "CodeDiffers",
+    "TaskOutsideContract",
+    "PolicyRefused",
+    "TrustError",
     "AuditBroken",
     "BudgetSpent",
     "BudgetUnused",
@@ -125,6 +194,7 @@ __all__ = [
     "DiskFull",
     "EmptySite",
     "EngineFailed",
+    "ExecutorDied",
     "ExtraMissing",
     "FlowerMoved",
     "HomeBusy",

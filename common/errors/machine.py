@@ -105,3 +105,9 @@ class LedgerRolledBack(MachineError):  # noqa: D101
     code = "ledger-rolled-back"
     public = "The site's privacy ledger lacks entries that it once had, so private training stands still."
     hint = "Put the newest copy back, or decide with `consilium site ledger accept`."
+
+
+class ExecutorDied(MachineError):  # noqa: D101
+    code = "executor-died"
+    public = "The process that trains ended before it had finished."
+    hint = "Memory is the usual reason: the system's log says so. A smaller batch_size needs less of it."

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli import attack, bench, phantom, privacy, run, site, study
+from deploy.cli import attack, audit, bench, coordinator, phantom, privacy, run, site, study
 
 app = typer.Typer(
     name="consilium",
@@ -17,7 +17,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Hospitals train one medical-image model together; every picture stays in its own hospital.",
     epilog="Exit status: 0 done, 1 a defect of Consilium, 2 usage, 3 study file, 4 data, 5 federation, "
-    "6 this machine, 130 interrupted.",
+    "6 this machine, 7 identity, consent or the link, 130 interrupted.",
 )
 
 
@@ -40,5 +40,7 @@ app.command("phantom", epilog=phantom.EXAMPLE)(phantom.phantom)
 app.command("bench", epilog=bench.EXAMPLE)(bench.bench)
 app.add_typer(study.app, name="study")
 app.add_typer(site.app, name="site")
+app.add_typer(coordinator.app, name="coordinator")
 app.add_typer(privacy.app, name="privacy")
+app.add_typer(audit.app, name="audit")
 privacy.app.command("attack", epilog=attack.EXAMPLE)(attack.attack)

@@ -38,6 +38,12 @@ Home = Annotated[
         show_default="~/.consilium",
     ),
 ]
+PassphraseFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="Holds the passphrase of the private keys, if they have one.", show_default=False
+    ),
+]
 Where = Annotated[
     list[str] | None,
     typer.Option(
@@ -126,3 +132,14 @@ class SequenceKind(StrEnum):
     rows = "rows"
     slices = "slices"
     frames = "frames"
+
+
+def passphrase(file: Path | None) -> bytes | None:
+    """The passphrase that a file holds; None without one.
+
+    Raises:
+        KeyUnsafe, KeyUnreadable: Others can read or change the file, or there is none.
+    """
+    from common.identity import read_passphrase
+
+    return None if file is None else read_passphrase(file)

@@ -107,7 +107,8 @@ def _launch(as_json: bool, **asked: Any) -> None:
     """Run what was asked, in the words of :class:`deploy.launch.Request`, and show it."""
     from common.errors import QuorumNotReached
     from deploy.cli.progress import progress, show_summary
-    from deploy.launch import REPORT_FILE, Request, launch
+    from deploy.launch import Request, launch
+    from server.report.filing import REPORT_FILE
 
     request = Request(**asked)
     try:

@@ -1,7 +1,7 @@
 """How the command ends: what a person or a machine sees of an error, and the exit status.
 
 0 done   1 a defect of Consilium   2 wrong usage   3 study   4 data   5 federation   6 machine
-130 interrupted
+7 identity, consent or the link   130 interrupted
 """
 
 from __future__ import annotations

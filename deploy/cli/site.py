@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli import cohort, deidentify, ledger, options, pacs
+from deploy.cli import cohort, consent, deidentify, enrolment, ledger, options, pacs
 from deploy.cli.screen import print_json
 
 app = typer.Typer(no_args_is_help=True, help="A hospital's own data: its home, cohorts and archives.")
@@ -42,6 +42,11 @@ def init(
 app.command("init", epilog=INIT_EXAMPLE)(init)
 app.add_typer(cohort.app, name="cohort")
 app.add_typer(ledger.app, name="ledger")
+app.command("enrol", epilog=enrolment.ENROL_EXAMPLE)(enrolment.enrol)
+app.command("start")(enrolment.start)
+app.command("status")(enrolment.status)
+app.command("check")(enrolment.check)
+app.add_typer(consent.app)  # studies, approve, reject, withdraw
 app.command("receive", epilog=pacs.RECEIVE_EXAMPLE)(pacs.receive)
 app.command("query", epilog=pacs.QUERY_EXAMPLE)(pacs.query)
 app.command("retrieve", epilog=pacs.RETRIEVE_EXAMPLE)(pacs.retrieve)

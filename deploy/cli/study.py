@@ -1,4 +1,4 @@
-"""``consilium study``: check, show and begin study files."""
+"""``consilium study``: check, show and begin study files; propose and run them in a federation."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli import options
+from deploy.cli import options, proposing
 from deploy.cli.screen import print_json
 
-app = typer.Typer(no_args_is_help=True, help="Check, show and begin study files.")
+app = typer.Typer(no_args_is_help=True, help="Study files, and studies in a federation.")
 
 
 @app.command(epilog="Example: consilium study check examples/chest-xray.toml")
@@ -69,3 +69,9 @@ def _toml(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return f'"{value}"' if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+app.command("propose", epilog=proposing.PROPOSE_EXAMPLE)(proposing.propose)
+app.command("start")(proposing.start)
+app.command("status")(proposing.status)
+app.command("results")(proposing.results)

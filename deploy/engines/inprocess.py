@@ -20,8 +20,8 @@ from flwr.app import Message
 from client.site import Site
 from common.errors import EngineFailed
 from common.flower import error_reply
-from deploy.engines.detached import DetachedGrid
 from deploy.engines.worker import PRELOAD, serve
+from server.detached import DetachedGrid
 from server.study_run import RunPlan, run_study
 
 WORKER_DIED = 1

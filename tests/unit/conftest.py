@@ -25,7 +25,7 @@ from common.models import initial_weights
 from common.study import Study, parse_study
 from common.tasks import ABOUT, ARRAYS, refusal_content
 from common.weights import Weights
-from deploy.engines.detached import DetachedGrid
+from server.detached import DetachedGrid
 from server.roster import Roster, gather
 from server.rounds import RoundEngine
 from server.strategies import build_strategy

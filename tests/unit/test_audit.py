@@ -63,11 +63,13 @@ def test_nothing_is_added_to_a_log_that_was_cut(log: AuditLog, kept: int) -> Non
         log.append("cohort.added")
 
 
-def test_half_a_line_left_by_a_power_cut_is_taken_away(log: AuditLog) -> None:
+def test_half_a_line_left_by_a_power_cut_is_taken_away_and_that_is_told(log: AuditLog) -> None:
     with log.path.open("ab") as file:
         file.write(b'{"number":4,"ti')
-    assert log.append("cohort.shown").number == 4
-    assert [e.number for e in log.entries()] == [1, 2, 3, 4]
+    assert log.append("cohort.shown").number == 5
+    assert [e.number for e in log.entries()] == [1, 2, 3, 4, 5]
+    told = list(log.entries())[3]
+    assert (told.event, told.facts["bytes"]) == ("audit.repaired", 15)
 
 
 @pytest.mark.parametrize("written", [1, 3])

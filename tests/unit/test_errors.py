@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 import common.errors
-from common.errors import ConsiliumError, DataError, MachineError, Refusal, RunError, StudyError
+from common.errors import ConsiliumError, DataError, MachineError, Refusal, RunError, StudyError, TrustError
 
-BRANCHES = {StudyError: 3, DataError: 4, RunError: 5, MachineError: 6}
+BRANCHES = {StudyError: 3, DataError: 4, RunError: 5, MachineError: 6, TrustError: 7}
 PATH = re.compile(r"(?<!\w)[/~]\w|\\|\b[A-Z]:")
 # Codes that have left a site once: other releases and run.json know them. Add to them, never rename.
 RELEASED = """

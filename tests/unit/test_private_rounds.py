@@ -40,7 +40,7 @@ from common.tasks import (
     weights_of,
 )
 from common.update import Contribution
-from deploy.engines.detached import DetachedGrid
+from server.detached import DetachedGrid
 from server.record import RunRecord
 from server.report import render
 from server.roster import gather

@@ -196,7 +196,7 @@ def test_moments_without_any_order_are_unplaced() -> None:
 
 
 def test_places_whose_pictures_nothing_puts_in_order_do_not_stop_the_others() -> None:
-    # Two of three places have pictures sent twice: those count as without order, and the lowest has no others.
+    # Two of three places have pictures sent twice, which count as without order; the lowest has no others.
     twice = [frame(0.0, number=1)] * 2 + [frame(1.0, number=2)] * 2
     rest = [frame(1.0, number=6), frame(2.0, number=7), frame(2.0, number=9)]
     stack = only(arrange([*twice, *rest]))

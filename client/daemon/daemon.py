@@ -1,0 +1,168 @@
+"""One process at the hospital: the link outwards, the child that trains, and between them what was agreed."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from uuid import uuid4
+
+from client.cohorts.home import Home
+from client.consent import Consents
+from client.daemon.desk import Desk
+from client.daemon.status import StatusBoard
+from client.executor import Executor
+from client.link import Greeting, LinkClient, LinkState, OfferedTask, SiteIdentity, link_client
+from common import __version__
+from common.chain import Clock, utc_now
+from common.contract import code_digest
+from common.errors import ConsiliumError, NotEnrolled
+from common.link.blobs import BlobStore
+from common.link.envelope import COORDINATOR, Sealed, Statement, seal
+
+log = logging.getLogger("consilium.site")
+
+FOLDER = "link"
+LOOK_S = 1.0
+"""Between two looks at what people decided."""
+
+LIMIT_BYTES = 8 * 2**30
+"""Room for the weights of one task's reply, before they are in the outbox."""
+
+
+class SiteDaemon:
+    """Answers the coordinator's tasks as far as the hospital agreed to them.
+
+    Args:
+        home: The site's home; the site is enrolled.
+        device: ``auto``, ``cpu`` or ``cuda:N``.
+        passphrase: Of the site's key, if it has one.
+        now: The clock.
+    """
+
+    def __init__(
+        self, home: Home, *, device: str = "auto", passphrase: bytes | None = None, now: Clock = utc_now
+    ) -> None:
+        self._home, self._device, self._passphrase, self._now = home, device, passphrase, now
+        self._consents = Consents(home, now)
+        self._board = StatusBoard(home.folder, os.getpid(), now)
+        self._told: dict[str, str] = {}  # how each contract stood when the coordinator was last told
+        self._desk: Desk | None = None
+        self._link: LinkClient | None = None
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until ``stop`` is set; a task that runs then is left to the next start.
+
+        Raises:
+            NotEnrolled, SiteRevoked, HomeBusy, ConsiliumError: See :func:`client.link.link_client`.
+        """
+        folder = self._home.folder / FOLDER
+        greeting = Greeting(__version__, code_digest())
+        with link_client(
+            folder, self, greeting=greeting, passphrase=self._passphrase, now=self._now
+        ) as self._link:
+            executor = Executor(folder / "blobs", folder / "made", LIMIT_BYTES)
+            made = BlobStore(folder / "made", LIMIT_BYTES)
+            self._desk = Desk(
+                self._home,
+                self._identity,
+                self._consents,
+                executor,
+                self._link.outbox,
+                made,
+                self._board,
+                device=self._device,
+                now=self._now,
+            )
+            worker = threading.Thread(target=self._desk.work, name="tasks", daemon=True)
+            worker.start()
+            self._home.audit("site.started", version=__version__, code_digest=greeting.code_digest)
+            telling = threading.Thread(
+                target=self._tell_decisions, args=(stop,), name="decisions", daemon=True
+            )
+            telling.start()
+            try:
+                executor.start()
+                self._link.run(stop)
+            finally:
+                stop.set()
+                telling.join()
+                self._desk.close()
+                executor.close()
+                worker.join()
+                self._home.audit("site.stopped")
+                self._board.stopped()
+
+    def _tell_decisions(self, stop: threading.Event) -> None:
+        """Let the coordinator know how each contract stands, whoever decided and in whatever process."""
+        while not stop.wait(LOOK_S):
+            if self._link is None or self._board.status.link != "connected":
+                self._told.clear()
+                continue
+            try:
+                standing = {d: self._consents.state(d, self._now()).status for d in self._consents.known()}
+            except ConsiliumError as error:  # no task runs either; the next look may find it mended
+                log.error("decisions cannot be read: %s: %s", error.code, error.hint)
+                continue
+            for digest, status in standing.items():
+                if self._told.get(digest) != status:
+                    self._told[digest] = status
+                    self._link.consent(self._decision(digest, status))
+
+    def _decision(self, digest: str, status: str) -> Sealed:
+        identity = self._identity()
+        statement = Statement(
+            kind="consent",
+            federation=identity.federation,
+            sender=identity.name,
+            recipient=COORDINATOR,
+            id=uuid4().hex,
+            about=digest,
+            issued=int(self._now().timestamp() * 1000),
+            contract=digest,
+            content={"decision": status},
+        )
+        return seal(statement, identity.key)
+
+    def _identity(self) -> SiteIdentity:
+        if self._link is None:
+            raise NotEnrolled("the daemon does not run")
+        return self._link.identity  # it changes when the certificate is renewed
+
+    # What the link asks for
+
+    def offer(self, task: OfferedTask) -> None:
+        """Take a task."""
+        if self._desk is not None:
+            self._desk.take(task)
+
+    def cancel(self, task_id: str, reason: str) -> None:
+        """Give up a task."""
+        if self._desk is not None:
+            self._desk.cancel(task_id)
+
+    def contract(self, sealed: Sealed) -> None:
+        """Keep a contract that was proposed, for people to decide on."""
+        link = self._link
+        if link is None:
+            return
+        key, federation = link.identity.coordinator, link.identity.federation
+        try:
+            contract = self._consents.receive(sealed, key, federation, self._now())
+        except ConsiliumError as error:
+            self._home.audit("study.refused", code=error.code)
+            log.warning("a contract was refused: %s", error.code)
+            return
+        log.info("study %s is proposed: `consilium site studies`", contract.name)
+
+    def state(self, state: LinkState, error: ConsiliumError | None) -> None:
+        """Show how the link stands."""
+        before = self._board.status
+        self._board.link(state, error)
+        if (state, error.code if error else "") != (before.link, before.problem):
+            log.info("link: %s%s", state, f" ({error.code}: {error.hint})" if error else "")
+
+    def refused(self, error: ConsiliumError, about: str) -> None:
+        """Record what was not handed on."""
+        self._home.audit("message.refused", code=error.code, kind=about[:32])
+        log.warning("a message was refused: %s", error.code)

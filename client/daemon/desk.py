@@ -1,0 +1,182 @@
+"""The desk on which tasks are worked at, one after the other: checked, run in the child, signed, put out.
+
+Invariants:
+
+- Nothing runs that the check of this moment does not let pass, and what was withdrawn meanwhile ends.
+- Each task that came has an entry in the audit log, and so has whatever left the site because of it, before
+  it leaves.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from flwr.app import RecordDict
+
+from client.cohorts.home import Home
+from client.consent import Approved, Consents, check_task, consented
+from client.daemon.status import StatusBoard
+from client.executor import Cancelled, Executor, Order
+from client.link import OfferedTask, Outbox, SiteIdentity, sealed_reply
+from client.site import Site
+from common.chain import Clock, utc_now
+from common.errors import ConsiliumError, ExecutorDied
+from common.evidence.heads import PeerHeads
+from common.link.blobs import BlobStore
+from common.link.envelope import COORDINATOR
+from common.link.records import restored
+from common.tasks import refusal_content
+
+log = logging.getLogger("consilium.site")
+
+WATCH_S = 0.5
+"""Between two looks at whether the study that is worked at is still approved."""
+
+
+class Desk:
+    """Where tasks wait and are worked at.
+
+    Args:
+        home: The site's home.
+        identity: Gives who signs what leaves; it changes when the certificate is renewed.
+        consents: What the hospital agreed to.
+        executor: Trains.
+        outbox: Takes what leaves.
+        made: The weights of replies, as the executor's child put them.
+        board: Where the status is written.
+        device: As :class:`client.site.Site` has it.
+        now: The clock.
+    """
+
+    def __init__(
+        self,
+        home: Home,
+        identity: Callable[[], SiteIdentity],
+        consents: Consents,
+        executor: Executor,
+        outbox: Outbox,
+        made: BlobStore,
+        board: StatusBoard,
+        *,
+        device: str = "auto",
+        now: Clock = utc_now,
+    ) -> None:
+        self._identity = identity
+        self._home, self._consents, self._executor = home, consents, executor
+        self._outbox, self._made, self._board = outbox, made, board
+        self._device, self._now = device, now
+        self._heads = PeerHeads(home.audit_log)
+        self._waiting: queue.SimpleQueue[OfferedTask | None] = queue.SimpleQueue()
+        self._cancelled: set[str] = set()
+
+    def take(self, task: OfferedTask) -> None:
+        """Let a task wait for its turn."""
+        self._waiting.put(task)
+
+    def cancel(self, task_id: str) -> None:
+        """Give up a task, whether it waits or is worked at."""
+        self._cancelled.add(task_id)
+        self._executor.cancel(task_id)
+
+    def close(self) -> None:
+        """Let :meth:`work` return after the task that it is at."""
+        self._waiting.put(None)
+
+    def work(self) -> None:
+        """Work at tasks as they come, until :meth:`close`."""
+        while (task := self._waiting.get()) is not None:
+            self._one(task)
+
+    def _one(self, task: OfferedTask) -> None:
+        where = {"task": task.id, "contract": task.contract_digest, "message_type": task.message_type}
+        try:
+            self._home.audit("task.received", **where)
+            self._note_head(task)
+            reply = self._answered(task)
+            if reply is not None:
+                self._release(task, reply)
+        except ConsiliumError as error:  # the disk, or the log itself: nothing may leave
+            log.error("task %s: %s: %s", task.id[:8], error.code, error.hint)
+        finally:
+            self._cancelled.discard(task.id)
+            self._made.keep(set())
+            self._board.task("")
+
+    def _note_head(self, task: OfferedTask) -> None:
+        """Keep the head of the coordinator's log: it can then not rewrite what it told us."""
+        head = str(task.statement.content.get("audit_head", ""))
+        if not self._heads.note(COORDINATOR, head, task.digest, task.statement.issued):
+            log.error("the coordinator's audit log cannot be the one that it was: `consilium audit verify`")
+
+    def _answered(self, task: OfferedTask) -> RecordDict | None:
+        """What to reply; None where nobody waits for it."""
+        try:
+            return self._run(task, self._check(task))
+        except Cancelled:
+            self._home.audit("task.cancelled", task=task.id, contract=task.contract_digest)
+            return None
+        except ConsiliumError as error:
+            event = "task.failed" if isinstance(error, ExecutorDied) else "task.refused"
+            self._home.audit(event, task=task.id, contract=task.contract_digest, code=error.code)
+            log.warning("task %s: %s", task.id[:8], error.code)
+            return refusal_content(error.refusal(), self._identity().name)
+
+    def _check(self, task: OfferedTask) -> Approved:
+        return check_task(self._consents, task.contract_digest, task.message_type, task.content, self._now())
+
+    def _consented(self, task: OfferedTask) -> None:
+        consented(self._consents, task.contract_digest, self._now())
+
+    def _run(self, task: OfferedTask, approved: Approved) -> RecordDict:
+        deadline_ms = task.statement.content.get("deadline_ms")
+        late = isinstance(deadline_ms, int) and self._now().timestamp() * 1000 > deadline_ms
+        if late or task.id in self._cancelled:
+            raise Cancelled
+        self._board.task(f"{task.message_type} for {approved.contract.name}")
+        site = Site(
+            self._identity().name,
+            home=str(self._home.folder),
+            cohort=approved.cohort,
+            device=self._device,
+        )
+        records = task.statement.content["records"]
+        with self._watched(task):
+            try:
+                made = self._executor.run(Order(task.id, task.message_type, site.node_config(), records))
+            except Cancelled:
+                self._consented(task)  # if it was withdrawn, that is what the coordinator is told
+                raise
+        self._consented(task)
+        return restored(made, self._made.read)
+
+    @contextmanager
+    def _watched(self, task: OfferedTask) -> Iterator[None]:
+        """End the task during the block as soon as it may not run any more."""
+        done = threading.Event()
+
+        def watch() -> None:
+            while not done.wait(WATCH_S):
+                try:
+                    self._consented(task)
+                except ConsiliumError:
+                    self._executor.cancel(task.id)
+
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            done.set()
+            watcher.join()
+
+    def _release(self, task: OfferedTask, content: RecordDict) -> None:
+        now_ms = int(self._now().timestamp() * 1000)
+        sealed, parts = sealed_reply(self._identity(), task, content, now_ms, self._home.audit_log.head)
+        size = len(sealed.body) + sum(len(piece) for pieces in parts.values() for piece in pieces)
+        facts = {"contract": task.contract_digest, "message_type": task.message_type}
+        self._home.audit("release.sent", task=task.id, digest=sealed.digest, bytes=size, **facts)
+        self._outbox.put(task.id, sealed, parts)

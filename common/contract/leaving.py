@@ -1,0 +1,89 @@
+"""What leaves a site in a study, by name: what a hospital reads before it agrees, and its policy allows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from common.study import Privacy, Study
+
+Metric = Literal["loss", "base-loss", "test-loss", "confusion", "calibration", "score-histogram"]
+Leaf = Literal["description", "update", "weight", "spending", "clip-norm"] | Metric
+When = Literal["once", "every round", "every test"]
+
+METRICS: tuple[Metric, ...] = get_args(Metric)
+"""Measurements of how a model does on a hospital's cases: what a policy may keep back."""
+
+_WORDS: dict[Leaf, str] = {
+    "description": "numbers of cases, patients and cases of each class; device and release",
+    "update": "the change of the model's weights",
+    "weight": "the number of cases or patients behind the update",
+    "spending": "the privacy spent so far, and the head of its ledger",
+    "clip-norm": "the adapted clip norm",
+    "loss": "mean training loss",
+    "base-loss": "mean loss of the shared model on the training cases",
+    "test-loss": "summed loss on the test cases",
+    "confusion": "test cases by true and predicted class",
+    "calibration": "test cases by confidence of the prediction",
+    "score-histogram": "test cases by score, in 512 bins",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """One thing that leaves a site.
+
+    Attributes:
+        what: Its name.
+        when: How often.
+        noise: What hides single patients in it; "" for nothing.
+    """
+
+    what: Leaf
+    when: When
+    noise: str = ""
+
+    def __str__(self) -> str:
+        hidden = f", under {self.noise}" if self.noise else ""
+        return f"{self.what} ({_WORDS[self.what]}), {self.when}{hidden}"
+
+
+def leavings_of(study: Study) -> tuple[Leaving, ...]:
+    """All that leaves a site which takes part in a study, in a fixed order."""
+    return (Leaving("description", "once"), *_of_training(study), *_of_tests(study.privacy))
+
+
+def metrics_of(study: Study) -> frozenset[Metric]:
+    """The measurements among what leaves."""
+    return frozenset(metric for metric in METRICS if any(metric == each.what for each in leavings_of(study)))
+
+
+def _of_training(study: Study) -> Iterator[Leaving]:
+    privacy = study.privacy
+    if privacy is None or not privacy.at_sites:
+        yield from (Leaving("update", "every round"), Leaving("weight", "every round"))
+        yield Leaving("loss", "every round")
+        if study.federation.strategy.name == "qfedavg":
+            yield Leaving("base-loss", "every round")
+        return
+    noise = _training_noise(privacy)
+    yield from (Leaving("update", "every round", noise), Leaving("weight", "every round"))
+    yield Leaving("spending", "every round")
+    if privacy.clip_quantile is not None:
+        yield Leaving("clip-norm", "every round", noise)
+
+
+def _of_tests(privacy: Privacy | None) -> Iterator[Leaving]:
+    epsilon = privacy.evaluation_epsilon if privacy is not None else None
+    noise = "" if epsilon is None else f"noise for epsilon {epsilon:g} over all tests"
+    tested: tuple[Leaf, ...] = ("test-loss", "confusion", "calibration", "score-histogram")
+    yield from (Leaving(what, "every test", noise) for what in tested)
+
+
+def _training_noise(privacy: Privacy) -> str:
+    if privacy.target_epsilon is not None:
+        amount = f"for epsilon {privacy.target_epsilon:g} over all rounds"
+    else:
+        amount = f"of {privacy.noise_multiplier:g} times the clip norm"
+    return f"noise {amount}, for each {privacy.unit}"

@@ -1,0 +1,399 @@
+"""Weights on their way, as files that are named by the SHA-256 of their bytes.
+
+A blob that is not complete lies beside the others as ``DIGEST.SIZE.partial``: its size when complete stands
+in its name, so that the room it will need is kept for it by all processes, also after a restart. Whoever
+writes to it holds a lock on it, which ends with the process.
+
+Invariants, with any process killed at any moment and several of them at work in one folder:
+
+- A blob is given out only after its bytes were found to be those that its digest names.
+- A digest becomes part of a path only if it is 64 lower-case hexadecimal digits.
+- Sizes of all blobs, each incomplete one counted as if complete, never add up to more than the limit.
+- What a killed process left behind is gone on with or written anew.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import mmap
+import os
+import re
+import time
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from io import FileIO
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from common.chain import locked, sync_folder
+from common.errors import BlobRefused
+from common.files import unwritable
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
+Piece = bytes | bytearray | memoryview
+Parts = Sequence[Piece]
+T = TypeVar("T")
+
+CHUNK_BYTES = 2**20
+MOST_BLOBS = 2**14
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_UNFINISHED = re.compile(r"([0-9a-f]{64})\.([0-9]{1,19})\.partial")
+_LOCK = "lock"
+# Two changes of a file within one tick of the kernel's clock leave the same time behind.
+_TICK_NS = 100_000_000
+_Stamp = tuple[int, int, int, int]
+
+
+def digest_of(parts: Iterable[Piece]) -> str:
+    """SHA-256 of the pieces one after the other, in hexadecimal."""
+    sha = hashlib.sha256()
+    for part in parts:
+        sha.update(part)
+    return sha.hexdigest()
+
+
+@dataclass(slots=True)
+class _Running:
+    """SHA-256 of the first ``size`` bytes of the unfinished file with that number."""
+
+    inode: int
+    size: int = 0
+    sha: _Hash = field(default_factory=hashlib.sha256)
+
+    def take(self, data: Piece) -> None:
+        """Take in the bytes that follow."""
+        self.sha.update(data)
+        self.size += len(data)
+
+    def catch_up(self, file: FileIO) -> None:
+        """Take in what is in the file by now."""
+        file.seek(self.size)
+        while data := file.read(CHUNK_BYTES):
+            self.take(data)
+
+
+class BlobStore:
+    """Blobs in one folder; several processes and threads may use it.
+
+    Each method refuses what is no digest. What one sender has begun under a digest another one goes on with:
+    where senders do not trust each other, each has a store of its own.
+
+    Args:
+        folder: Where; made if it is not there.
+        limit_bytes: Of all blobs together.
+
+    Raises:
+        DiskFull, OutputUnwritable: The folder cannot be made.
+    """
+
+    def __init__(self, folder: Path, limit_bytes: int) -> None:
+        self.folder = folder
+        self.limit_bytes = limit_bytes
+        self._running: dict[str, _Running] = {}
+        self._sound: dict[str, _Stamp] = {}
+        with self._coded():
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def put(self, parts: Parts, digest: str | None = None) -> str:
+        """The blob's digest, once all of it is on the disk.
+
+        Args:
+            parts: Its bytes.
+            digest: Where it is known, so that it need not be computed again. A wrong one makes a blob that
+                is never given out.
+
+        Raises:
+            BlobRefused: There is no room for it.
+            DiskFull, OutputUnwritable: It cannot be written.
+        """
+        digest = digest_of(parts) if digest is None else digest
+        if self._renewed(digest):
+            return digest
+        size = sum(memoryview(part).nbytes for part in parts)
+        with self._coded(), self._writing(digest, size) as file:
+            if file is None:
+                return digest
+            try:
+                file.truncate(0)
+                for part in parts:
+                    _write(file, memoryview(part).cast("B"))
+                self._complete(digest, size, file)
+            except BaseException:  # nobody will go on with it: its room is given back
+                self._unfinished(digest, size).unlink(missing_ok=True)
+                raise
+        return digest
+
+    def has(self, digest: str) -> bool:
+        """Whether all of the blob is here."""
+        return self._path(digest).is_file()
+
+    def size(self, digest: str) -> int:
+        """Length of the blob in bytes.
+
+        Raises:
+            BlobRefused: It is not here, or not all of it.
+        """
+        try:
+            return self._path(digest).stat().st_size
+        except OSError:
+            raise BlobRefused(f"blob {digest[:12]} is not in the store") from None
+
+    def read(self, digest: str) -> memoryview:
+        """The blob's bytes, mapped into memory.
+
+        They are hashed at the first time, and again whenever the file was touched since.
+
+        Raises:
+            BlobRefused: It is not here, or its bytes are others; then it is removed, to be sent again.
+        """
+        path, began_ns = self._path(digest), time.time_ns()
+        try:
+            with path.open("rb") as file:
+                status = os.fstat(file.fileno())
+                view = _mapped(file.fileno(), status.st_size)
+        except OSError:
+            raise BlobRefused(f"blob {digest[:12]} is not in the store or cannot be read") from None
+        stamp = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        if self._sound.get(digest) != stamp:
+            if digest_of([view]) != digest:
+                self.remove(digest)
+                raise BlobRefused(f"blob {digest[:12]} is not what was stored; it was removed")
+            if began_ns - status.st_ctime_ns > _TICK_NS:
+                _remember(self._sound, digest, stamp)
+        return view
+
+    def chunks(self, digest: str, offset: int = 0, size: int = CHUNK_BYTES) -> Iterator[bytes]:
+        """The blob's bytes from ``offset`` on, in pieces of ``size``.
+
+        Raises:
+            BlobRefused: It is not here, or shorter than that.
+        """
+        view = self.read(digest)
+        if not 0 <= offset <= len(view):
+            raise BlobRefused(f"blob {digest[:12]} has {len(view)} bytes and none at {offset}")
+        return (bytes(view[start : start + size]) for start in range(offset, len(view), size))
+
+    def offset(self, digest: str) -> int:
+        """How many bytes of the blob are here, from its beginning."""
+        for path in (self._path(digest), *self._all_unfinished(digest)):
+            with suppress(FileNotFoundError):
+                return path.stat().st_size
+        return 0
+
+    def append(self, digest: str, offset: int, total: int, data: Piece) -> int:
+        """How many bytes of the blob are here, with these.
+
+        Bytes that are here already are left as they are: a piece may come twice, or from two senders.
+
+        Args:
+            digest: Of the whole blob.
+            offset: Where in it these bytes belong.
+            total: Its length.
+            data: The bytes.
+
+        Raises:
+            BlobRefused: Bytes between are missing, there are more than announced, or no room for the whole.
+            DiskFull, OutputUnwritable: They cannot be written; some of them may be here all the same.
+        """
+        if not 0 <= offset <= offset + len(data) <= total:
+            raise BlobRefused(f"{len(data)} bytes at {offset} of a blob of {total}")
+        with self._coded(), self._writing(digest, total) as file:
+            if file is None:
+                return self.size(digest)
+            size = file.seek(0, os.SEEK_END)
+            if offset > size:
+                raise BlobRefused(f"bytes of blob {digest[:12]} at {offset}, where only {size} are here")
+            fresh = memoryview(data)[size - offset :]
+            running = self._caught_up(digest, file)
+            file.seek(size)
+            _write(file, fresh)
+            running.take(fresh)
+            return size + len(fresh)
+
+    def finish(self, digest: str) -> None:
+        """Make the blob one that can be read: all of it has come.
+
+        Raises:
+            BlobRefused: Bytes are missing, and more can be appended; or they are not those that the digest
+                names, and all of them are gone.
+            DiskFull, OutputUnwritable: It cannot be written.
+        """
+        with self._coded():
+            for path in self._all_unfinished(digest):
+                # Another process may have completed or removed it since.
+                with suppress(FileNotFoundError), locked(path, os.O_RDWR) as file:
+                    self._finish(digest, path, file)
+            if not self._renewed(digest):
+                raise BlobRefused(f"nothing of blob {digest[:12]} is here")
+
+    def remove(self, digest: str) -> None:
+        """Forget the blob, complete or not.
+
+        Raises:
+            OutputUnwritable: It cannot be removed.
+        """
+        with self._coded():
+            for path in (self._path(digest), *self._all_unfinished(digest)):
+                path.unlink(missing_ok=True)
+        self._forget(digest)
+
+    def keep(self, digests: Collection[str], untouched_s: float = 0.0) -> None:
+        """Remove all blobs but these, and all that is incomplete and not being written.
+
+        Args:
+            digests: Of the blobs that stay, and of those that may still become complete.
+            untouched_s: What was written to, or put again, within this time stays too: a blob comes before
+                the message that names it.
+
+        Raises:
+            OutputUnwritable: One cannot be removed.
+        """
+        with self._coded(), self._locked():
+            oldest = time.time() - untouched_s
+            for path, status in self._files():
+                digest = path.name[:64]
+                if digest not in digests and status.st_mtime <= oldest:
+                    _unlink_unused(path)
+                    self._forget(digest)
+
+    def _finish(self, digest: str, path: Path, file: FileIO) -> None:
+        """Complete one unfinished file, or remove it."""
+        total, size = _total(path.name), file.seek(0, os.SEEK_END)
+        if size < total:
+            raise BlobRefused(f"blob {digest[:12]} has {size} of {total} bytes")
+        running = self._caught_up(digest, file)
+        if running.sha.hexdigest() != digest:  # or another process replaced the file unnoticed
+            running = _Running(running.inode)
+            running.catch_up(file)
+        if running.sha.hexdigest() != digest:
+            path.unlink()
+            self._forget(digest)
+            raise BlobRefused(f"the bytes of blob {digest[:12]} are others than its digest names")
+        self._complete(digest, total, file)
+
+    def _complete(self, digest: str, total: int, file: FileIO) -> None:
+        """Put the file that is locked in the blob's place."""
+        os.utime(file.fileno())
+        os.fsync(file.fileno())
+        with self._locked():  # who counts the bytes sees it under one name
+            self._unfinished(digest, total).replace(self._path(digest))
+        sync_folder(self.folder)
+        self._forget(digest)
+
+    def _caught_up(self, digest: str, file: FileIO) -> _Running:
+        """The hash of all that the file holds; the file is locked."""
+        status = os.fstat(file.fileno())
+        running = self._running.get(digest)
+        if running is None or running.inode != status.st_ino or running.size > status.st_size:
+            running = _Running(status.st_ino)
+            _remember(self._running, digest, running)
+        running.catch_up(file)
+        return running
+
+    @contextmanager
+    def _writing(self, digest: str, total: int) -> Iterator[FileIO | None]:
+        """The blob's unfinished file, locked; None once the blob is complete."""
+        with ExitStack() as stack:
+            file = None
+            while file is None and not self.has(digest):
+                path = self._begun(digest, total)
+                with suppress(FileNotFoundError):  # another completed or removed it before it was locked
+                    file = stack.enter_context(locked(path, os.O_RDWR))
+            yield file
+
+    def _begun(self, digest: str, total: int) -> Path:
+        """The blob's unfinished file: made if there is room for all that will be in it, unless complete."""
+        path = self._unfinished(digest, total)
+        if path.exists():
+            return path
+        with self._locked():
+            if self.has(digest):
+                return path
+            for other in self._all_unfinished(digest):
+                if other != path:  # of another length: one of the two is not what the digest names
+                    other.unlink(missing_ok=True)
+            sizes = [max(status.st_size, _total(path.name)) for path, status in self._files()]
+            if sum(sizes) + total > self.limit_bytes or len(sizes) >= MOST_BLOBS:
+                raise BlobRefused(f"no room for {total} bytes beside {len(sizes)} blobs of {sum(sizes)}")
+            path.touch(mode=0o600)
+        return path
+
+    def _renewed(self, digest: str) -> bool:
+        """Whether the blob is here; then it counts as put just now."""
+        path = self._path(digest)
+        with self._coded(), self._locked():
+            if not path.is_file():
+                return False
+            os.utime(path)
+            return True
+
+    def _forget(self, digest: str) -> None:
+        self._running.pop(digest, None)
+        self._sound.pop(digest, None)
+
+    def _path(self, digest: str) -> Path:
+        if not _DIGEST.fullmatch(digest):
+            raise BlobRefused("a name that is no SHA-256 in lower-case hexadecimal")
+        return self.folder / digest
+
+    def _unfinished(self, digest: str, total: int) -> Path:
+        return self._path(digest).with_name(f"{digest}.{total}.partial")
+
+    def _all_unfinished(self, digest: str) -> list[Path]:
+        self._path(digest)
+        return sorted(self.folder.glob(f"{digest}.*.partial"))
+
+    def _files(self) -> Iterator[tuple[Path, os.stat_result]]:
+        """All blobs, complete or not."""
+        with os.scandir(self.folder) as entries:
+            for entry in entries:
+                if _DIGEST.fullmatch(entry.name) or _UNFINISHED.fullmatch(entry.name):
+                    with suppress(FileNotFoundError):
+                        yield self.folder / entry.name, entry.stat()
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """During the block nobody else begins or removes a blob."""
+        with locked(self.folder / _LOCK, os.O_RDWR | os.O_CREAT):
+            yield
+
+    @contextmanager
+    def _coded(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise unwritable(self.folder, error) from None
+
+
+def _total(name: str) -> int:
+    """Size that a file will have by its name, 0 where that says nothing."""
+    found = _UNFINISHED.fullmatch(name)
+    return int(found[2]) if found else 0
+
+
+def _mapped(handle: int, size: int) -> memoryview:
+    """The file's bytes; none can be mapped of an empty one."""
+    return memoryview(mmap.mmap(handle, size, access=mmap.ACCESS_READ) if size else b"")
+
+
+def _write(file: FileIO, data: memoryview) -> None:
+    while data:
+        data = data[file.write(data) or 0 :]
+
+
+def _remember(known: dict[str, T], digest: str, value: T) -> None:
+    """Add what can be worked out again: where too much is known, all of it is forgotten first."""
+    if len(known) >= MOST_BLOBS:
+        known.clear()
+    known[digest] = value
+
+
+def _unlink_unused(path: Path) -> None:
+    """Remove the file, unless somebody is writing to it."""
+    unused = locked(path, os.O_RDWR, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with suppress(FileNotFoundError, BlockingIOError), unused:
+        path.unlink()

@@ -1,0 +1,34 @@
+"""What daemons share as commands: lines on the console, and an end that is clean."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def stopping(name: str) -> Iterator[threading.Event]:
+    """An event that Ctrl-C or SIGTERM sets; during the block the daemon's log goes to the console.
+
+    Lines hold codes and names of studies and sites, never what an error says of files or rows.
+
+    Args:
+        name: Of the daemon's log.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
+    log, stop = logging.getLogger(name), threading.Event()
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(each, lambda *_: stop.set()) for each in signals]
+    try:
+        yield stop
+    finally:
+        for each, handled in zip(signals, before, strict=True):
+            signal.signal(each, handled)
+        log.removeHandler(handler)

@@ -1,0 +1,137 @@
+"""``consilium study propose``, ``start``, ``status``, ``results``: a study from contract to model."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from typing import Annotated, Any
+
+import typer
+
+from deploy.cli import options
+from deploy.cli.coordinator import DEFAULT_HOME, Home
+from deploy.cli.screen import print_json
+
+LOOK_S = 0.5
+PROPOSE_EXAMPLE = "Example: consilium study propose lungs.toml --home /srv/coordinator --days 90"
+
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="STUDY", help="Its name, or the beginning of its contract's digest.", show_default=False
+    ),
+]
+
+
+def propose(
+    study: options.StudyFile,
+    home: Home = DEFAULT_HOME,
+    days: Annotated[int, typer.Option(min=1, max=3650, help="How long its contract holds.")] = 90,
+    seed: options.Seed = 0,
+    passphrase_file: options.PassphraseFile = None,
+    as_json: options.Json = False,
+) -> None:
+    """Draw up a study's contract and sign it; sites are told of it as soon as they are connected."""
+    from common.chain import utc_now
+    from common.contract import seal_contract
+    from common.contract.drafting import draw_up
+    from common.study import load_study
+    from server.link.home import CoordinatorHome
+    from server.proposals import Proposals
+
+    loaded, now = load_study(study), utc_now()
+    with CoordinatorHome.open(home.expanduser(), options.passphrase(passphrase_file)) as opened:
+        contract = draw_up(
+            loaded, federation=opened.federation, seed=seed, issued=now, expires=now + timedelta(days=days)
+        )
+        Proposals(opened.studies).keep(contract, seal_contract(contract, opened.signing_key, now))
+        opened.audit.append("study.proposed", study=contract.name, contract=contract.digest)
+    if as_json:
+        print_json({"study": contract.name, "contract": contract.digest, "expires": contract.expires})
+        return
+    typer.echo(f"study {contract.name} is proposed: contract {contract.digest[:12]}")
+    typer.echo(f"It holds until {contract.expires}.")
+    typer.echo("Each site decides: `consilium site studies`, `consilium site approve`.")
+
+
+def start(
+    study: Name,
+    home: Home = DEFAULT_HOME,
+    sites: Annotated[int, typer.Option(min=0, help="Sites to wait for; 0 for the study's min_sites.")] = 0,
+    wait_s: Annotated[float, typer.Option(min=1.0, help="How long to wait for them, in seconds.")] = 600.0,
+    as_json: options.Json = False,
+) -> None:
+    """Have the coordinator's daemon run a study with the sites that approved it."""
+    from server.proposals import Proposals, RunOrder
+
+    proposals = Proposals(home.expanduser() / "studies")
+    digest = proposals.find(study)
+    proposals.order(digest, RunOrder(sites, wait_s))
+    if as_json:
+        print_json({"study": proposals.contract(digest).name, "contract": digest})
+        return
+    typer.echo("it begins as soon as the coordinator's daemon sees it: `consilium study status`")
+
+
+def status(home: Home = DEFAULT_HOME, as_json: options.Json = False) -> None:
+    """List the studies: what the sites decided, and how far each has come."""
+    from server.proposals import Proposals
+
+    proposals = Proposals(home.expanduser() / "studies")
+    found = [_standing(proposals, digest) for digest in proposals.digests()]
+    if as_json:
+        print_json({"studies": found})
+        return
+    if not found:
+        typer.echo("no study was proposed; `consilium study propose STUDY.toml` does so")
+    for each in found:
+        typer.echo(f"{each['study']} ({each['contract'][:12]}): {each['state']}")
+        for site, decision in sorted(each["decisions"].items()):
+            typer.echo(f"  {site:<20} {decision}")
+        if each["error"]:
+            typer.echo(f"  {each['error']['code']}: {each['error'].get('hint', '')}")
+
+
+def results(
+    study: Name,
+    home: Home = DEFAULT_HOME,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until the study has ended.")] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Show the scores of a study that has ended, and where its model and report lie."""
+    from common.errors import NothingLearned
+    from deploy.cli.progress import show_summary
+    from server.proposals import Proposals
+    from server.record import read_run
+
+    proposals = Proposals(home.expanduser() / "studies")
+    folder = proposals.run_folder(proposals.find(study))
+    run = read_run(folder)
+    while wait and (run is None or run["status"] == "running" or "report" not in run["files"]):
+        time.sleep(LOOK_S)
+        run = read_run(folder)
+    if run is None or run["final"] is None:
+        raise NothingLearned(
+            f"{study} has no results yet", hint="`consilium study status` says how it stands."
+        )
+    if as_json:
+        print_json({"out": str(folder), "final": run["final"], "files": run["files"]})
+        return
+    show_summary(run, folder)
+
+
+def _standing(proposals: Any, digest: str) -> dict[str, Any]:
+    from server.record import read_run
+
+    contract, run = proposals.contract(digest), read_run(proposals.run_folder(digest))
+    waits = any(digest == ordered for ordered, _ in proposals.ordered())
+    state = "ordered" if waits else "proposed"
+    if run is not None:
+        state = f"{run['status']}, round {len(run['rounds'])} of {contract.rounds}"
+    return {
+        "study": contract.name,
+        "contract": digest,
+        "state": state,
+        "decisions": proposals.decisions(digest),
+        "error": run["error"] if run is not None else None,
+    }
