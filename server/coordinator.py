@@ -95,14 +95,15 @@ class Coordinator:
         )
         self._note("study.started", study=contract.name, contract=digest, rounds=contract.rounds)
         log.info("study %s begins", contract.name)
-        code = ""
+        code, grid = "", self._server.grid(digest)
         try:
-            run_study(self._server.grid(digest), plan)
+            run_study(grid, plan)
         except ConsiliumError as error:
             code = error.code
         except Exception as defect:  # noqa: BLE001  a thread's edge: the record has the code, the log the type
             code = ConsiliumError.code
             log.error("study %s: %s", contract.name, type(defect).__name__)
+        grid.cancel(code or "study-ended")  # nobody waits for what is still worked at
         file_report(plan.out)
         done = len((read_run(plan.out) or {"rounds": []})["rounds"])
         facts = {"code": code} if code else {}

@@ -193,17 +193,16 @@ class Conversations:
             if not isinstance(decision, str) or not _ID.fullmatch(decision) or not statement.contract:
                 raise EnvelopeRefused(f"a consent of {site.name} that decides nothing, or on nothing")
             self.seen.take(statement)
+            self.log.note(
+                "consent.received",
+                site=site.name,
+                contract=statement.contract,
+                decision=decision,
+                statement=sealed.digest,
+            )
+            self.consents(site.name, sealed, statement)
         except TrustError as error:
             self._message_refused(session, "consent", error)
-            return
-        self.log.note(
-            "consent.received",
-            site=site.name,
-            contract=statement.contract,
-            decision=decision,
-            statement=sealed.digest,
-        )
-        self.consents(site.name, sealed, statement)
 
     def _message_refused(self, session: Session, kind: str, error: ConsiliumError) -> None:
         name = session.call.site.name

@@ -106,8 +106,9 @@ class LinkServer:
         )
         service = Service(home, self._door, self._conversations(contracts, consents), self._transfers)
         calls = most_sites * _CALLS_EACH
+        self._threads = ThreadPoolExecutor(calls, "link")
         self._server = grpc.server(
-            ThreadPoolExecutor(calls, "link"),
+            self._threads,
             handlers=handlers(service),
             options=_OPTIONS,
             maximum_concurrent_rpcs=calls,
@@ -143,6 +144,7 @@ class LinkServer:
             session.end()
         ended.wait()
         self._warden.stop()
+        self._threads.shutdown()
         self._seen.close()
 
     def __enter__(self) -> LinkServer:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from common.errors import BlobRefused
@@ -100,7 +99,7 @@ class Transfers:
             MachineError: They cannot be kept.
         """
         store, digest, size, there = self.sent_by(call.site.node_id), None, 0, 0
-        for chunk in _ahead(chunks):
+        for chunk in chunks:
             if not chunk.data or (digest is not None and (digest, size) != (chunk.digest, chunk.size)):
                 raise BlobRefused(f"{call.site.name} sent a piece of nothing, or of another blob")
             call.touch()
@@ -124,19 +123,6 @@ class Transfers:
 
     def _open_tasks(self, call: Call) -> list[Task]:
         return self._tasks.open_tasks(call.site.node_id, self._now_ms())
-
-
-def _ahead(chunks: Iterator[BlobChunk]) -> Iterator[BlobChunk]:
-    """The pieces, each asked for while the one before is put on the disk: gRPC reads only on demand."""
-    pool = ThreadPoolExecutor(1, "link-chunks")
-    try:
-        coming = pool.submit(next, chunks, None)
-        while (chunk := coming.result()) is not None:
-            coming = pool.submit(next, chunks, None)
-            yield chunk
-    finally:
-        # Not waited for: where the call is refused, the next piece may never come.
-        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def blobs_of(task: Task) -> set[str]:

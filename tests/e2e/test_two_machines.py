@@ -15,6 +15,7 @@ import pytest
 
 from tests.e2e.conftest import ROOT
 
+pytestmark = pytest.mark.slow
 PAGE = ROOT / "docs" / "quickstart-two-machines.md"
 PORT = "18443"
 COMMAND = f"""consilium() {{ "{sys.executable}" -c 'from deploy.cli import main; main()' "$@"; }}"""

@@ -17,7 +17,7 @@ from server.link.home import CoordinatorHome
 from server.link.server import LinkServer, Timing
 from tests.integration.link.hospital import CONTRACT, WAIT_S, Clock, Hospital
 
-TIMING = Timing(hello_s=0.3, silence_s=0.4, grace_s=0.3)
+TIMING = Timing(hello_s=0.3, silence_s=0.3, grace_s=0.3)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from common.identity.authority import site_request
 from common.identity.certificates import identity_of
 from common.identity.keys import PrivateKey, key_pem, new_tls_key
 from common.link import PROTOCOL
-from common.link.blobs import CHUNK_BYTES
+from common.link.blobs import CHUNK_BYTES, Parts
 from common.link.envelope import COORDINATOR, Kind, Sealed, Statement, opened, seal
 from common.link.link_pb2 import (
     BlobChunk,
@@ -34,7 +34,7 @@ from common.link.link_pb2 import (
     RenewRequest,
 )
 from common.link.link_pb2_grpc import EnrolmentStub, LinkStub
-from common.link.records import Parts, described, restored
+from common.link.records import described, restored
 from common.link.transport import channel
 from server.link.home import CoordinatorHome
 
@@ -250,7 +250,8 @@ class Hospital:
 
     def offset(self, digest: str) -> BlobStatus:
         with self.link() as link:
-            return link.BlobOffset(BlobRequest(digest=digest), timeout=WAIT_S)
+            status: BlobStatus = link.BlobOffset(BlobRequest(digest=digest), timeout=WAIT_S)
+            return status
 
     def reply(self, task: str, records: RecordDict, **changes: Any) -> tuple[Sealed, dict[str, Parts]]:
         """A signed reply to a task, and its weights; ``changes`` are to what the statement says."""

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from flwr.app import ConfigRecord, Message, RecordDict
 
+from common.link.blobs import Parts
 from common.link.envelope import Sealed
 from common.link.link_pb2 import Envelope
-from common.link.records import Parts
 from tests.integration.link.hospital import CONTRACT, Hospital, Line, envelope_of
 
 Told = Callable[..., list[dict[str, Any]]]

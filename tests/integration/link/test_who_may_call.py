@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -11,8 +14,8 @@ import pytest
 
 from common.errors import NotEnrolled, PortTaken
 from common.identity.authority import Authority, site_request
-from common.identity.keys import key_of, new_tls_key
-from common.identity.names import new_federation
+from common.identity.keys import key_of, key_pem, new_tls_key
+from common.identity.names import coordinator_name, new_federation
 from common.link.link_pb2 import EnrolRequest, Heartbeat, RenewRequest
 from common.link.link_pb2_grpc import EnrolmentStub
 from server.link.home import CoordinatorHome
@@ -138,6 +141,26 @@ def test_who_shows_no_certificate_is_kept_out_and_the_log_tells(
         EnrolmentStub(channel).Enrol(EnrolRequest(), timeout=WAIT_S)
     assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
     assert told("link.refused", call="handshake", code="certificate-refused")
+
+
+def test_an_older_tls_is_refused_and_the_log_tells(
+    alder: Hospital, home: CoordinatorHome, tmp_path: Path, bystander: Line, told: Told
+) -> None:
+    """Also with a certificate that is good in every other way."""
+    for name, pem in (("key", key_pem(alder.key)), ("certificate", alder.certificate)):
+        (tmp_path / name).write_bytes(pem)
+    for version, taken in ((ssl.TLSVersion.TLSv1_2, False), (ssl.TLSVersion.TLSv1_3, True)):
+        context = ssl.create_default_context(cadata=home.authority.pem.decode())
+        context.maximum_version = version
+        context.set_alpn_protocols(["h2"])
+        context.load_cert_chain(tmp_path / "certificate", tmp_path / "key")
+        with socket.create_connection(("127.0.0.1", alder.port)) as plain:
+            try:
+                with context.wrap_socket(plain, server_hostname=coordinator_name(home.federation)) as secure:
+                    assert taken and secure.version() == "TLSv1.3"
+            except ssl.SSLError:
+                assert not taken
+        assert told("link.refused", call="handshake", code="certificate-refused")
 
 
 def test_handshakes_that_lead_to_calls_are_not_told_of(alder: Hospital, told: Told) -> None:
