@@ -88,7 +88,10 @@ class Proxy:
     def serve(self, stream: socket.socket) -> None:
         request = b""
         while b"\r\n\r\n" not in request:
-            request += stream.recv(4096)
+            more = stream.recv(4096)
+            if not more:
+                return  # the client went away
+            request += more
         self.asked.append(request.decode())
         stream.sendall(f"HTTP/1.1 {self.status}\r\n\r\n".encode())
         if self.status.startswith("200"):
