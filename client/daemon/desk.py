@@ -72,6 +72,7 @@ class Desk:
         self._heads = PeerHeads(home.audit_log)
         self._waiting: queue.SimpleQueue[OfferedTask | None] = queue.SimpleQueue()
         self._cancelled: set[str] = set()
+        self._closed = threading.Event()
 
     def take(self, task: OfferedTask) -> None:
         """Let a task wait for its turn."""
@@ -83,12 +84,13 @@ class Desk:
         self._executor.cancel(task_id)
 
     def close(self) -> None:
-        """Let :meth:`work` return after the task that it is at."""
+        """Let :meth:`work` return after the task that it is at; what waits is offered again another time."""
+        self._closed.set()
         self._waiting.put(None)
 
     def work(self) -> None:
         """Work at tasks as they come, until :meth:`close`."""
-        while (task := self._waiting.get()) is not None:
+        while (task := self._waiting.get()) is not None and not self._closed.is_set():
             self._one(task)
 
     def _one(self, task: OfferedTask) -> None:
@@ -124,6 +126,10 @@ class Desk:
             self._home.audit(event, task=task.id, contract=task.contract_digest, code=error.code)
             log.warning("task %s: %s", task.id[:8], error.code)
             return refusal_content(error.refusal(), self._identity().name)
+        except Exception as defect:  # noqa: BLE001  the thread's edge: one task must not end all later ones
+            self._home.audit("task.failed", task=task.id, contract=task.contract_digest, code="internal")
+            log.error("task %s: internal: %s", task.id[:8], type(defect).__name__)  # its text may quote data
+            return refusal_content(ConsiliumError().refusal(), self._identity().name)
 
     def _check(self, task: OfferedTask) -> Approved:
         return check_task(self._consents, task.contract_digest, task.message_type, task.content, self._now())

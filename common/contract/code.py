@@ -45,6 +45,7 @@ TOUCHES_DATA: tuple[str, ...] = (
     "common/audit.py",
     "common/chain.py",
     "common/contract/",
+    "common/database.py",
     "common/errors/",
     "common/evidence/",
     "common/files.py",

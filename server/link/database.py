@@ -1,19 +1,13 @@
-"""``link.db``: its tables, whole transactions, and errors that have a code.
-
-SQLite in WAL mode by default; another database that SQLAlchemy knows, by URL.
-"""
+"""``link.db``: its tables."""
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import (
-    URL,
     BigInteger,
     Boolean,
     Column,
@@ -25,34 +19,16 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
-    create_engine,
-    event,
     insert,
-    make_url,
     select,
 )
 from sqlalchemy.exc import DatabaseError
 
-from common.errors import ConsiliumError, DiskFull, HomeBusy, HomeInvalid, OutputUnwritable
-from common.files import unwritable
+import common.database
+from common.errors import HomeInvalid
 
 SCHEMA = "0001"
-BUSY_MS = 10_000
-"""How long a transaction waits for another process's."""
-
 _HINT = "Put the copy of link.db back that your backup holds, or ask for help before removing it."
-_ERRORS: dict[int, type[ConsiliumError]] = {
-    sqlite3.SQLITE_FULL: DiskFull,
-    sqlite3.SQLITE_BUSY: HomeBusy,
-    sqlite3.SQLITE_LOCKED: HomeBusy,
-    sqlite3.SQLITE_READONLY: OutputUnwritable,
-    sqlite3.SQLITE_CANTOPEN: OutputUnwritable,
-    sqlite3.SQLITE_PERM: OutputUnwritable,
-    sqlite3.SQLITE_IOERR: OutputUnwritable,
-    sqlite3.SQLITE_CORRUPT: HomeInvalid,
-    sqlite3.SQLITE_NOTADB: HomeInvalid,
-}
-"""What SQLite's primary result codes (https://sqlite.org/rescode.html) are to the person at the terminal."""
 
 metadata = MetaData()
 
@@ -118,7 +94,7 @@ task = Table(
 )
 
 
-class Database:
+class Database(common.database.Database):
     """One database, used by many threads.
 
     Args:
@@ -130,52 +106,26 @@ class Database:
     """
 
     def __init__(self, place: Path | str) -> None:
-        url = _url(place)
-        self._name = url.render_as_string(hide_password=True)
-        self._engine = create_engine(url)
-        if url.get_backend_name() == "sqlite":
-            event.listen(self._engine, "connect", _prepare)
-            event.listen(self._engine, "begin", _begin)
-        self._writer = self._engine.execution_options(writing=True)
         # Threads take turns here: SQLite's own way of waiting is to sleep, up to 0.1 s at a time.
         self._turn = threading.Lock()
-        try:
-            self._make_tables()
-        except BaseException:  # Ctrl-C too must not leave the file open; it is raised again
-            self.close()
-            raise
-
-    @contextmanager
-    def reading(self) -> Iterator[Connection]:
-        """The database as it is at the block's begin, whatever others write meanwhile."""
-        with self._coded(), self._engine.begin() as connection:
-            yield connection
+        super().__init__(place, ("synchronous = FULL",), _HINT)  # what was acknowledged outlives a power cut
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """All of the block's changes, or none.
+        """All of the block's changes, or none; one thread at a time.
 
         Raises:
             DiskFull, OutputUnwritable, HomeBusy, HomeInvalid: As SQLite says.
         """
-        with self._turn, self._coded(), self._writer.begin() as connection:
+        with self._turn, super().writing() as connection:
             yield connection
 
-    def close(self) -> None:
-        """Let go of the file."""
-        self._engine.dispose()
+    def make_tables(self) -> None:
+        """Have this release's tables.
 
-    @contextmanager
-    def _coded(self) -> Iterator[None]:
-        try:
-            yield
-        except DatabaseError as error:
-            kind = _ERRORS.get(getattr(error.orig, "sqlite_errorcode", 0) & 0xFF)
-            if kind is None:
-                raise
-            raise kind(f"{self._name}: {error.orig}", hint=_HINT if kind is HomeInvalid else "") from None
-
-    def _make_tables(self) -> None:
+        Raises:
+            HomeInvalid: Its tables are none of ours, or of another release.
+        """
         try:
             with self.writing() as connection:
                 metadata.create_all(connection)
@@ -183,34 +133,6 @@ class Database:
                 if found is None:
                     connection.execute(insert(version).values(version_num=SCHEMA))
         except DatabaseError:  # its tables are none of ours
-            raise HomeInvalid(f"{self._name} is not a database of the link", hint=_HINT) from None
+            raise HomeInvalid(f"{self.name} is not a database of the link", hint=_HINT) from None
         if found not in (None, SCHEMA):
-            raise HomeInvalid(f"{self._name} is of another release (tables {found})", hint=_HINT)
-
-
-def _url(place: Path | str) -> URL:
-    if isinstance(place, str) and "://" in place:
-        return make_url(place)
-    path = Path(place)
-    try:
-        path.touch(mode=0o600)
-    except OSError as error:
-        raise unwritable(path, error) from None
-    return URL.create("sqlite", database=str(path))
-
-
-def _prepare(connection: Any, record: Any) -> None:
-    # Else Python's module begins transactions by itself, and not before tables are made.
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    cursor.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
-    cursor.execute("PRAGMA foreign_keys = ON")
-    cursor.execute("PRAGMA journal_mode = WAL")
-    cursor.execute("PRAGMA synchronous = FULL")  # what was acknowledged outlives a power cut
-    cursor.close()
-
-
-def _begin(connection: Connection) -> None:
-    """A transaction that will write waits for its turn now: one that had read before could not wait later."""
-    writing = connection.get_execution_options().get("writing", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+            raise HomeInvalid(f"{self.name} is of another release (tables {found})", hint=_HINT)

@@ -18,9 +18,11 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import MetaData, Table, UniqueConstraint, create_engine, insert, inspect, select
 
-from client.cohorts import database, migrations, tables
+import common.database
+from client.cohorts import migrations, tables
 from client.cohorts.case import Case, Content, Piece, fingerprint
 from client.cohorts.catalogue import Catalogue, CohortRow, NewImage, SeenFile
+from client.cohorts.database import SCHEMA
 from client.cohorts.rules import Rules
 from client.cohorts.store import Blob
 from client.dicom.instance import Instance
@@ -100,7 +102,7 @@ def test_migrations_make_the_tables_that_the_program_uses(tmp_path: Path) -> Non
 def test_the_newest_migration_is_the_one_that_is_asked_for() -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(migrations.__file__).parent))
-    assert ScriptDirectory.from_config(config).get_heads() == [database.SCHEMA]
+    assert ScriptDirectory.from_config(config).get_heads() == [SCHEMA]
 
 
 def test_all_its_files_are_for_the_owner_alone(tmp_path: Path) -> None:
@@ -230,7 +232,7 @@ def test_a_defect_of_ours_keeps_its_own_name(catalogue: Catalogue, cohort: Cohor
 def test_another_process_that_writes_is_waited_for(
     tmp_path: Path, catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "BUSY_MS", 50)
+    monkeypatch.setattr(common.database, "BUSY_MS", 50)
     with (
         catalogue.transaction() as connection,
         closing(Catalogue(tmp_path / "site.db")) as other,
