@@ -22,7 +22,7 @@ from common.files import unwritable
 from common.seeds import derive_seed
 from common.study import Study, load_study
 from deploy.baselines import train_baselines
-from deploy.engines import Engine, build_engine
+from deploy.engines import EVIDENCE, Engine, build_engine
 from deploy.federation import FederationData, bind, resolve
 from deploy.ledgers import FOLDER as LEDGERS
 from deploy.ledgers import check_budgets, rehearsing, with_ledgers
@@ -32,7 +32,7 @@ from server.report.filing import REPORT_FILE, file_report
 from server.study_run import CHECKPOINTS, MODEL_FILE, STUDY_FILE, RunPlan
 
 LOGS = "logs"
-RUN_FILES = {RUN_FILE, STUDY_FILE, MODEL_FILE, CHECKPOINTS, REPORT_FILE, LOGS, LEDGERS}
+RUN_FILES = {RUN_FILE, STUDY_FILE, MODEL_FILE, CHECKPOINTS, REPORT_FILE, LOGS, LEDGERS, EVIDENCE}
 PHANTOM_SITES = 4
 Step = Callable[[str], None]
 

@@ -9,20 +9,24 @@ from collections.abc import Iterable
 from common import __version__
 from common.chain import Clock, utc_now
 from common.contract import code_digest
-from common.errors import ConsiliumError
+from common.errors import ConsiliumError, StudyStopped
 from common.link.envelope import Sealed, Statement
+from server.conduct import conduct
+from server.link.grid import LinkGrid
 from server.link.home import CoordinatorHome
 from server.link.server import LinkServer
 from server.proposals import Proposals, RunOrder
-from server.record import read_run
 from server.report.filing import file_report
-from server.study_run import RunPlan, run_study
+from server.study_run import RunPlan
 
 log = logging.getLogger("consilium.coordinator")
 
 ENGINE = "link"
 LOOK_S = 0.5
 """Between two looks at what commands have left in the home."""
+
+LET_END_S = 10.0
+"""How long a study that is stopped with the daemon may take to write down how far it came."""
 
 
 class Coordinator:
@@ -39,9 +43,10 @@ class Coordinator:
         self._now = now
         self._server = LinkServer(home, contracts=self._contracts, consents=self._decided, now=now)
         self._told: set[str] = set()
+        self._running: dict[str, tuple[threading.Thread, LinkGrid]] = {}
 
     def run(self, stop: threading.Event, port: int | None = None) -> None:
-        """Serve until ``stop`` is set. A study that runs then is recorded as interrupted.
+        """Serve until ``stop`` is set. A study that runs then is stopped, and recorded as interrupted.
 
         Raises:
             PortTaken: The port of the settings is in use.
@@ -54,9 +59,11 @@ class Coordinator:
             while not stop.wait(LOOK_S):
                 self._tell()
                 for digest, order in self.proposals.ordered():
-                    self.proposals.begun(digest)
-                    threading.Thread(target=self._study, args=(digest, order), daemon=True).start()
+                    self._begin(digest, order)
+                for digest, by in self.proposals.stopping():
+                    self._stop(digest, by)
         finally:
+            self._end_studies()
             self._server.stop()
             self._note("coordinator.stopped")
 
@@ -82,7 +89,27 @@ class Coordinator:
             log.info("%s: %s of %s", site, decision, statement.contract[:12])
         self.proposals.decide(statement.contract, site, decision)
 
-    def _study(self, digest: str, order: RunOrder) -> None:
+    def _begin(self, digest: str, order: RunOrder) -> None:
+        self.proposals.begun(digest)
+        grid = self._server.grid(digest)
+        thread = threading.Thread(target=self._study, args=(digest, order, grid), name="study", daemon=True)
+        self._running[digest] = thread, grid
+        thread.start()
+
+    def _stop(self, digest: str, by: str) -> None:
+        self.proposals.stopped(digest)
+        thread, grid = self._running.get(digest, (None, None))
+        if thread is not None and grid is not None and thread.is_alive():
+            self._note("study.stopped", study=self.proposals.contract(digest).name, contract=digest, by=by)
+            grid.stop(StudyStopped(f"{by} stopped it"))
+
+    def _end_studies(self) -> None:
+        for thread, grid in self._running.values():
+            if thread.is_alive():
+                grid.stop(StudyStopped("the coordinator's daemon was stopped"))
+                thread.join(LET_END_S)
+
+    def _study(self, digest: str, order: RunOrder, grid: LinkGrid) -> None:
         """Run a study from its first round to its last."""
         contract = self.proposals.contract(digest)
         plan = RunPlan(
@@ -93,22 +120,15 @@ class Coordinator:
             expect_sites=order.sites,
             gather_timeout_s=order.wait_s,
         )
-        self._note("study.started", study=contract.name, contract=digest, rounds=contract.rounds)
         log.info("study %s begins", contract.name)
-        code, grid = "", self._server.grid(digest)
         try:
-            run_study(grid, plan)
+            conduct(grid, self.home.audit, contract, plan)
+            log.info("study %s is completed", contract.name)
         except ConsiliumError as error:
-            code = error.code
+            log.info("study %s has ended: %s", contract.name, error.code)
         except Exception as defect:  # noqa: BLE001  a thread's edge: the record has the code, the log the type
-            code = ConsiliumError.code
             log.error("study %s: %s", contract.name, type(defect).__name__)
-        grid.cancel(code or "study-ended")  # nobody waits for what is still worked at
         file_report(plan.out)
-        done = len((read_run(plan.out) or {"rounds": []})["rounds"])
-        facts = {"code": code} if code else {}
-        self._note("study.ended", study=contract.name, contract=digest, rounds=done, **facts)
-        log.info("study %s has ended after round %s%s", contract.name, done, f": {code}" if code else "")
 
     def _note(self, event: str, **facts: str | int) -> None:
         self.home.audit.append(event, **facts)

@@ -3,6 +3,7 @@
     studies/DIGEST/contract.json    the sealed contract; DIGEST is the contract's own
     studies/DIGEST/decisions.json   the last decision of each site
     studies/DIGEST/order.json       that it is to run, and with how many sites; taken away once it has begun
+    studies/DIGEST/stop.json        that it is to stop, and who said so; taken away once it does
     studies/DIGEST/run/             run.json, checkpoints, model
 
 Commands write here and the daemon looks here, so that neither needs the other at the same moment.
@@ -21,8 +22,10 @@ from common.contract import Contract, contract_of
 from common.errors import ContractInvalid, OutputExists, StudyUnknown
 from common.files import unwritable, write_atomically
 from common.link.envelope import Sealed
+from server.record import read_run
 
-CONTRACT, DECISIONS, ORDER, RUN = "contract.json", "decisions.json", "order.json", "run"
+CONTRACT, DECISIONS, ORDER, STOP = "contract.json", "decisions.json", "order.json", "stop.json"
+RUN = "run"
 _LEAST_DIGITS = 8
 
 
@@ -139,6 +142,36 @@ class Proposals:
     def begun(self, digest: str) -> None:
         """Take note that an ordered study has begun, or cannot begin."""
         (self.folder / digest / ORDER).unlink(missing_ok=True)
+
+    def stop(self, digest: str, by: str) -> bool:
+        """Have a study stop; whether it had begun.
+
+        Args:
+            digest: Its contract's.
+            by: Who says so.
+
+        Raises:
+            StudyUnknown: It neither runs nor is to run.
+        """
+        run = read_run(self.run_folder(digest))
+        if run is not None and run["status"] == "running":
+            _write(self.folder / digest / STOP, {"by": by})
+            return True
+        if not (self.folder / digest / ORDER).exists():
+            raise StudyUnknown(
+                f"{digest[:12]} does not run", hint="`consilium study status` lists what does."
+            )
+        self.begun(digest)
+        return False
+
+    def stopping(self) -> tuple[tuple[str, str], ...]:
+        """The studies that are to stop, with who said so."""
+        found = ((digest, self.folder / digest / STOP) for digest in self.digests())
+        return tuple((digest, str(_read(path).get("by", ""))) for digest, path in found if path.exists())
+
+    def stopped(self, digest: str) -> None:
+        """Take note that a study was stopped, or did not run."""
+        (self.folder / digest / STOP).unlink(missing_ok=True)
 
     def run_folder(self, digest: str) -> Path:
         """Where what comes out of a study's run is put."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from flwr.serverapp import Grid
 
-from common.errors import ConsiliumError, QuorumNotReached, SiteRefused
+from common.errors import ConsiliumError, QuorumNotReached, SiteRefused, StudyStopped
 from common.files import unwritable, write_atomically
 from common.models import initial_weights
 from common.study import Study, digest, load_study, to_toml
@@ -91,8 +91,12 @@ def run_study(grid: Grid, plan: RunPlan) -> RunRecord:
     noise: Noise = "secret" if plan.noise_seed is None else "seeded"
     record = RunRecord(plan.study, plan.seed, plan.engine, noise)
     _prepare(plan.out, plan.study)
+    record.write(plan.out)  # whoever looks sees that it runs, although no site may be there yet
     try:
         _run(grid, plan, record)
+    except StudyStopped as stop:
+        record.close("interrupted", stop)
+        raise
     except ConsiliumError as error:
         record.close("failed", error)
         raise

@@ -15,7 +15,7 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from client.cohorts.home import POLICY_FILE, Home
@@ -52,10 +52,14 @@ class Consents:
     Args:
         home: The site's home.
         now: The clock of its entries.
+        fingerprint: What a cohort is at the moment, by its name; it is written down with an approval.
     """
 
-    def __init__(self, home: Home, now: Clock = utc_now) -> None:
+    def __init__(
+        self, home: Home, now: Clock = utc_now, fingerprint: Callable[[str], str] | None = None
+    ) -> None:
         self.home = home
+        self._fingerprint = fingerprint or self._registered
         self._shelf = ContractShelf(home.folder / FOLDER)
         self._chain = Chain(home.folder / FOLDER / DECISIONS, AuditBroken, now)
         self._witness = Witness(AuditLog(home.folder / "audit.jsonl", now))
@@ -174,12 +178,10 @@ class Consents:
             CohortUnknown: There is no such cohort.
             StudyUnknown, AuditBroken, ContractInvalid, HomeInvalid: As :meth:`contract` and :meth:`state`.
         """
-        from client.cohorts.cohort import find_cohort
-
         contract, policy = self.contract(digest), self._consent()
         if contract.expired(now):
             raise ContractExpired(f"the contract of {contract.name} expired on {contract.expires}")
-        fingerprint = find_cohort(self.home, cohort).fingerprint
+        fingerprint = self._fingerprint(cohort)
         with self._chain.opened() as chain:
             self._witness.compare(chain.entries)
             name = require_approver(policy, approver, self._standing(digest, chain.entries, now), cohort)
@@ -213,6 +215,11 @@ class Consents:
             self._require_known(digest, chain.entries)
             self._enter(chain, event, digest, _known(chain.entries)[digest], approver=name)
             return self._standing(digest, chain.entries, now)
+
+    def _registered(self, cohort: str) -> str:
+        from client.cohorts.cohort import find_cohort
+
+        return find_cohort(self.home, cohort).fingerprint
 
     def _enter(self, chain: OpenChain, event: str, digest: str, study: str, **facts: Fact) -> None:
         # A process that ended between the two left a decision untold.

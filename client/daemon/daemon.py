@@ -8,11 +8,12 @@ import threading
 from uuid import uuid4
 
 from client.cohorts.home import Home
-from client.consent import Consents
-from client.daemon.desk import Desk
+from client.consent import Approved, Consents
+from client.daemon.desk import Desk, Place
 from client.daemon.status import StatusBoard
 from client.executor import Executor
 from client.link import Greeting, LinkClient, LinkState, OfferedTask, SiteIdentity, link_client
+from client.site import Site
 from common import __version__
 from common.chain import Clock, utc_now
 from common.contract import code_digest
@@ -37,13 +38,21 @@ class SiteDaemon:
         home: The site's home; the site is enrolled.
         device: ``auto``, ``cpu`` or ``cuda:N``.
         passphrase: Of the site's key, if it has one.
+        place: Where the cases of an approved study are, if not in the cohort of this home.
         now: The clock.
     """
 
     def __init__(
-        self, home: Home, *, device: str = "auto", passphrase: bytes | None = None, now: Clock = utc_now
+        self,
+        home: Home,
+        *,
+        device: str = "auto",
+        passphrase: bytes | None = None,
+        place: Place | None = None,
+        now: Clock = utc_now,
     ) -> None:
         self._home, self._device, self._passphrase, self._now = home, device, passphrase, now
+        self._place = place or self._cohort
         self._consents = Consents(home, now)
         self._board = StatusBoard(home.folder, os.getpid(), now)
         self._told: dict[str, str] = {}  # how each contract stood when the coordinator was last told
@@ -71,7 +80,7 @@ class SiteDaemon:
                 self._link.outbox,
                 made,
                 self._board,
-                device=self._device,
+                place=self._place,
                 now=self._now,
             )
             worker = threading.Thread(target=self._desk.work, name="tasks", daemon=True)
@@ -123,6 +132,10 @@ class SiteDaemon:
             content={"decision": status},
         )
         return seal(statement, identity.key)
+
+    def _cohort(self, approved: Approved) -> Site:
+        name, home = self._identity().name, str(self._home.folder)
+        return Site(name, home=home, cohort=approved.cohort, device=self._device)
 
     def _identity(self) -> SiteIdentity:
         if self._link is None:

@@ -37,6 +37,9 @@ WATCH_S = 0.5
 """Between two looks at whether the study that is worked at is still approved."""
 
 
+Place = Callable[[Approved], Site]
+
+
 class Desk:
     """Where tasks wait and are worked at.
 
@@ -48,7 +51,7 @@ class Desk:
         outbox: Takes what leaves.
         made: The weights of replies, as the executor's child put them.
         board: Where the status is written.
-        device: As :class:`client.site.Site` has it.
+        place: Where the cases of an approved study are, and what trains on them.
         now: The clock.
     """
 
@@ -62,13 +65,13 @@ class Desk:
         made: BlobStore,
         board: StatusBoard,
         *,
-        device: str = "auto",
+        place: Place,
         now: Clock = utc_now,
     ) -> None:
         self._identity = identity
         self._home, self._consents, self._executor = home, consents, executor
         self._outbox, self._made, self._board = outbox, made, board
-        self._device, self._now = device, now
+        self._place, self._now = place, now
         self._heads = PeerHeads(home.audit_log)
         self._waiting: queue.SimpleQueue[OfferedTask | None] = queue.SimpleQueue()
         self._cancelled: set[str] = set()
@@ -143,12 +146,7 @@ class Desk:
         if late or task.id in self._cancelled:
             raise Cancelled
         self._board.task(f"{task.message_type} for {approved.contract.name}")
-        site = Site(
-            self._identity().name,
-            home=str(self._home.folder),
-            cohort=approved.cohort,
-            device=self._device,
-        )
+        site = self._place(approved)
         records = task.statement.content["records"]
         with self._watched(task):
             try:

@@ -15,7 +15,7 @@
     │   ├── CaseCorrupt, CaseTooWide
     │   └── PacsUnreachable, PacsRefused, PacsIncomplete, PacsQueryTooWide
     ├── RunError                           5   a federation that cannot go on
-    │   ├── SiteRefused, QuorumNotReached, NothingLearned
+    │   ├── SiteRefused, QuorumNotReached, StudyStopped, NothingLearned
     │   ├── UpdateRefused, ModelDiverged, TaskInvalid
     │   ├── BudgetSpent, TargetSpent, ReservationClosed
     │   └── PrivacyRequired, UnitRefused, PrivacyViolated
@@ -81,6 +81,7 @@ from common.errors.federation import (
     ReservationClosed,
     RunError,
     SiteRefused,
+    StudyStopped,
     TargetSpent,
     TaskInvalid,
     UnitRefused,
@@ -219,6 +220,7 @@ __all__ = [
     "NoTestCases",
     "NothingFound",
     "NothingLearned",
+    "StudyStopped",
     "OutputExists",
     "OutputUnwritable",
     "PacsIncomplete",

@@ -23,6 +23,12 @@ class QuorumNotReached(RunError):  # noqa: D101
     hint = "Mend what keeps the sites above away, or lower min_sites or raise deadline_s in [federation]."
 
 
+class StudyStopped(RunError):  # noqa: D101
+    code = "study-stopped"
+    public = "The study was stopped at the coordinator before its last round."
+    hint = "What its rounds had learnt until then is kept. It runs again under a new contract."
+
+
 class NothingLearned(RunError):  # noqa: D101
     code = "nothing-learned"
     public = "A round ended without a usable change of the model."

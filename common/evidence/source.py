@@ -37,6 +37,13 @@ class Source:
     is_live: bool
 
 
+def homes_in(path: Path) -> list[Path]:
+    """The homes in a folder that is none itself; anything else as it is."""
+    if not path.is_dir() or (path / AUDIT_FILE).exists():
+        return [path]
+    return sorted(file.parent for file in path.glob(f"*/{AUDIT_FILE}")) or [path]
+
+
 def open_source(path: Path) -> Source:
     """The log at a path.
 

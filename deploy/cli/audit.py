@@ -43,8 +43,9 @@ def verify(
 ) -> None:
     """Check logs to the last byte, and against the heads that each side noted of the other.
 
-    PATH is a home, an audit.jsonl with what lies beside it, or an export. NAME says whose an export is that
-    does not begin with the first entry; it needs the --head that the export before it ended with.
+    PATH is a home, a folder of homes, an audit.jsonl with what lies beside it, or an export. NAME says whose
+    an export is that does not begin with the first entry; it needs the --head that the export before it
+    ended with.
     """
     from common.errors import AuditBroken
     from common.evidence.verification import verify as check
@@ -96,6 +97,8 @@ def export(
 
 def _logs(paths: list[str]) -> tuple[dict[str, Path], set[str]]:
     """Paths by what to call them, and which of these are names that were given."""
+    from common.evidence.source import homes_in
+
     logs: dict[str, Path] = {}
     owners = set()
     for text in paths:
@@ -104,10 +107,11 @@ def _logs(paths: list[str]) -> tuple[dict[str, Path], set[str]]:
         path = Path(rest if given else text)
         if not path.exists():
             raise typer.BadParameter(f"{path} does not exist", param_hint="PATH")
-        called = name if given else str(path)
-        if called in logs:
-            raise typer.BadParameter(f"{called} is named twice", param_hint="PATH")
-        logs[called] = path
+        for place in [path] if given else homes_in(path):
+            called = name if given else str(place)
+            if called in logs:
+                raise typer.BadParameter(f"{called} is named twice", param_hint="PATH")
+            logs[called] = place
         owners |= {name} if given else set()
     return logs, owners
 

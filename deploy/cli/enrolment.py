@@ -29,23 +29,14 @@ def enrol(
 ) -> None:
     """Take part in a federation: the site's key is made here and never leaves."""
     from client.cohorts.home import open_home
-    from client.link import enrol as enrolled_with
+    from client.daemon.joining import join
     from common.chain import utc_now
     from common.identity import anchor_of, read_invitation
 
     opened, now = open_home(home), utc_now()
-    read = read_invitation(invitation, now)
-    passphrase = options.passphrase(passphrase_file)
-    identity = enrolled_with(opened.folder / "link", read, now, proxy=proxy, passphrase=passphrase)
+    read, passphrase = read_invitation(invitation, now), options.passphrase(passphrase_file)
+    identity = join(opened, read, now, proxy=proxy, passphrase=passphrase)
     authority = anchor_of(identity.authority)
-    opened.audit(
-        "site.enrolled",
-        site=identity.name,
-        serial=identity.identity.serial,
-        fingerprint=identity.identity.fingerprint,
-        federation=identity.federation,
-        authority=authority.fingerprint,
-    )
     told = {
         "site": identity.name,
         "federation": identity.federation,

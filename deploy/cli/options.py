@@ -123,6 +123,7 @@ class SimulationEngine(StrEnum):
 class LocalEngine(StrEnum):
     """What carries the messages of a local federation."""
 
+    link = "link"
     superlink = "superlink"
 
 

@@ -25,6 +25,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from deploy.engines import EVIDENCE
 from server.record import read_run
 
 LOOK_S = 0.2
@@ -160,6 +161,8 @@ def show_summary(run: Mapping[str, Any], out: Path) -> None:
         console.print(line)
     console.print(f"model   {out / 'model.safetensors'}")
     console.print(f"report  {out / 'report.html'}")
+    if (out / EVIDENCE).is_dir():
+        console.print(f"audit   consilium audit verify {out / EVIDENCE}")
 
 
 def _spent(run: Mapping[str, Any]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""``consilium study propose``, ``start``, ``status``, ``results``: a study from contract to model."""
+"""``consilium study propose``, ``start``, ``stop``, ``status``, ``results``: from contract to model."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from deploy.cli.coordinator import DEFAULT_HOME, Home
 from deploy.cli.screen import print_json
 
 LOOK_S = 0.5
+STOP_EXAMPLE = "Example: consilium study stop lungs --home /srv/coordinator --by 'C. Coordinator'"
 PROPOSE_EXAMPLE = "Example: consilium study propose lungs.toml --home /srv/coordinator --days 90"
 
 Name = Annotated[
@@ -71,6 +72,31 @@ def start(
         print_json({"study": proposals.contract(digest).name, "contract": digest})
         return
     typer.echo("it begins as soon as the coordinator's daemon sees it: `consilium study status`")
+
+
+def stop(
+    study: Name,
+    home: Home = DEFAULT_HOME,
+    by: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Who decides.", show_default="who is logged in")
+    ] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Stop a study that runs, now; or take back one that was to start. What its rounds learnt is kept."""
+    from getpass import getuser
+
+    from server.proposals import Proposals
+
+    proposals = Proposals(home.expanduser() / "studies")
+    digest = proposals.find(study)
+    runs, name = proposals.stop(digest, by or getuser()), proposals.contract(digest).name
+    if as_json:
+        print_json({"study": name, "contract": digest, "was_running": runs})
+        return
+    if runs:
+        typer.echo("it stops as soon as the coordinator's daemon sees it: `consilium study status`")
+    else:
+        typer.echo(f"{name} will not start")
 
 
 def status(home: Home = DEFAULT_HOME, as_json: options.Json = False) -> None:

@@ -75,8 +75,10 @@ def local(
     device: options.Device = "auto",
     engine: Annotated[
         options.LocalEngine, typer.Option(help="superlink: Flower's own SuperLink and SuperNodes, over TLS.")
-    ] = options.LocalEngine.superlink,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the SuperLink; 0 for a free one.")] = 0,
+    ] = options.LocalEngine.link,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="The coordinator's port; 0 for a free one.")
+    ] = 0,
     baselines: options.Baselines = False,
     budget: options.Budgets = None,
     overwrite: options.Overwrite = False,

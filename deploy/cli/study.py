@@ -74,4 +74,5 @@ def _toml(value: object) -> str:
 app.command("propose", epilog=proposing.PROPOSE_EXAMPLE)(proposing.propose)
 app.command("start")(proposing.start)
 app.command("status")(proposing.status)
+app.command("stop", epilog=proposing.STOP_EXAMPLE)(proposing.stop)
 app.command("results")(proposing.results)

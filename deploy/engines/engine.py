@@ -8,6 +8,9 @@ from typing import Protocol
 from client.site import Site
 from server.study_run import RunPlan
 
+EVIDENCE = "evidence"
+"""Folder of a run where an engine keeps the audit logs of all sides; `consilium audit verify` reads them."""
+
 
 class Engine(Protocol):
     """Runs one plan with some sites on this machine and leaves nothing running."""
@@ -32,7 +35,7 @@ class Engine(Protocol):
 
 
 def build_engine(name: str, port: int = 0) -> Engine:
-    """The engine of that name; ``port`` is where a ``superlink`` listens, 0 for a free one."""
+    """The engine of that name; ``port`` is where its coordinator listens, if it does, 0 for a free one."""
     # Imported when chosen: each brings a part of Flower that the others do not need.
     match name:
         case "inprocess":
@@ -43,6 +46,10 @@ def build_engine(name: str, port: int = 0) -> Engine:
             from deploy.engines.ray import RayEngine
 
             return RayEngine()
+        case "link":
+            from deploy.engines.link import LinkEngine
+
+            return LinkEngine(port)
         case "superlink":
             from deploy.engines.superlink import SuperLinkEngine
 

@@ -43,8 +43,8 @@ from server.link.members import InvitationRow, Members, SiteRow, iso
 from server.link.rates import RateLimit
 
 INVITATION_HOURS = 72
-TRIES_EACH, TRIES_TOGETHER = 5, 30
-"""Attempts a minute: of one address to enrol, or one site to renew; and of all of them."""
+TRIES_EACH, TOGETHER = 5, 6
+"""Attempts a minute of one address to enrol, or one site to renew; and how many times that of all of them."""
 
 
 class Enrolment:
@@ -58,6 +58,7 @@ class Enrolment:
         audit: The coordinator's log.
         now: The clock of certificates.
         monotonic: The clock of the rate limit, in seconds.
+        tries_each: Attempts a minute of one address to enrol.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Enrolment:
         audit: AuditLog,
         now: Clock = utc_now,
         monotonic: Callable[[], float] = time.monotonic,
+        tries_each: int = TRIES_EACH,
     ) -> None:
         self._authority = authority
         self._signing_key = signing_key
@@ -76,8 +78,8 @@ class Enrolment:
         self._members = members
         self._audit = audit
         self._now = now
-        self._enrolments = RateLimit(TRIES_EACH, TRIES_TOGETHER, monotonic)
-        self._renewals = RateLimit(TRIES_EACH, TRIES_TOGETHER, monotonic)
+        self._enrolments = RateLimit(tries_each, TOGETHER * tries_each, monotonic)
+        self._renewals = RateLimit(TRIES_EACH, TOGETHER * TRIES_EACH, monotonic)
         # Who is turned away for trying too often must not fill the log instead.
         self._noted = RateLimit(1, 1, monotonic)
 

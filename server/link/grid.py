@@ -74,9 +74,15 @@ class LinkGrid(DetachedGrid):
         self._tidied = time.monotonic()
         self._names: dict[int, str] = {}
         self._lock = threading.Lock()
+        self._stopped: ConsiliumError | None = None
 
     def get_node_ids(self) -> Iterable[int]:
-        """The sites that are connected."""
+        """The sites that are connected.
+
+        Raises:
+            ConsiliumError: What :meth:`stop` was given.
+        """
+        self._require_going()
         return [session.node_id for session in self._sessions.all()]
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
@@ -87,8 +93,10 @@ class LinkGrid(DetachedGrid):
         Raises:
             EnvelopeRefused, BlobRefused: A message holds what the link does not carry.
             MachineError: It cannot be kept.
+            ConsiliumError: What :meth:`stop` was given.
         """
         with self._lock:
+            self._require_going()
             self._tidy()
             blobs, head = _Memory(), self._log.head
             tasks = [self._task(message, blobs, head) for message in messages]
@@ -101,7 +109,12 @@ class LinkGrid(DetachedGrid):
             return [task.id for task in tasks]
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """Replies to these messages that are there; waits a moment for the first."""
+        """Replies to these messages that are there; waits a moment for the first.
+
+        Raises:
+            ConsiliumError: What :meth:`stop` was given.
+        """
+        self._require_going()
         ids = list(message_ids)
         heard = self._bell.times
         ended = self._tasks.ended(ids)
@@ -121,6 +134,16 @@ class LinkGrid(DetachedGrid):
                     session.withdraw(task.id, reason)
                 self._log.note("task.cancelled", task=task.id, contract=self._contract, reason=reason)
         self._bell.ring()
+
+    def stop(self, why: ConsiliumError) -> None:
+        """Give up all tasks, and have whoever asks through this Grid, in another thread, end with ``why``."""
+        with self._lock:
+            self._stopped = why
+        self.cancel(why.code)
+
+    def _require_going(self) -> None:
+        if self._stopped is not None:
+            raise self._stopped
 
     def _offer(self, task: Task) -> None:
         session = self._sessions.of(task.node_id)

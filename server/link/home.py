@@ -46,7 +46,7 @@ from common.identity import (
     read_key,
     write_key,
 )
-from server.link.enrolment import Enrolment
+from server.link.enrolment import TRIES_EACH, Enrolment
 from server.link.settings import CoordinatorSettings, read_settings, settings_of
 from server.link.store import LinkStore
 
@@ -92,7 +92,13 @@ class CoordinatorHome:
         self.audit = AuditLog(folder / AUDIT_FILE, now)
         self.store = LinkStore(folder / DATABASE_FILE)
         self.enrolment = Enrolment(
-            authority, signing_key, settings.address, self.store.members, self.audit, now
+            authority,
+            signing_key,
+            settings.address,
+            self.store.members,
+            self.audit,
+            now,
+            tries_each=settings.enrolments_a_minute,
         )
         self._now = now
         self._renewing = threading.Lock()
@@ -106,6 +112,7 @@ class CoordinatorHome:
         passphrase: bytes | None = None,
         *,
         name: str = NAME,
+        enrolments_a_minute: int = TRIES_EACH,
         now: Clock = utc_now,
     ) -> CoordinatorHome:
         """A new federation's coordinator.
@@ -116,6 +123,7 @@ class CoordinatorHome:
             listen: Where it waits for them, likewise.
             passphrase: What its keys are encrypted under; None for not at all.
             name: What people call it.
+            enrolments_a_minute: Attempts of one address to enrol.
             now: The clock.
 
         Raises:
@@ -125,7 +133,7 @@ class CoordinatorHome:
             DiskFull, OutputUnwritable: It cannot be written; nothing of it is left.
         """
         folder = folder.absolute()
-        settings = settings_of(name, address, listen)
+        settings = settings_of(name, address, listen, enrolments_a_minute)
         try:
             _require_free(folder)
             folder.parent.mkdir(parents=True, exist_ok=True)

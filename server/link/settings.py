@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import tomli_w
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from common.errors import HomeInvalid
 
@@ -19,6 +19,7 @@ _HEADER = """\
 #   name      what people call it
 #   address   where sites reach it; it goes into invitations
 #   listen    where it waits for them
+#   enrolments_a_minute   attempts to enrol from one address; behind a relay all sites come from its address
 
 """
 
@@ -49,6 +50,7 @@ class CoordinatorSettings(BaseModel):
         name: What people call the coordinator.
         address: Where sites reach it, as ``host:port``.
         listen: Where it waits for them, likewise.
+        enrolments_a_minute: Attempts of one address to enrol; of all addresses together, six times as many.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -56,20 +58,23 @@ class CoordinatorSettings(BaseModel):
     name: Annotated[str, StringConstraints(min_length=1, max_length=100)]
     address: Address
     listen: Endpoint
+    enrolments_a_minute: Annotated[int, Field(ge=1, le=1000)] = 5
 
     def to_toml(self) -> str:
         """The settings as a file."""
         return _HEADER + tomli_w.dumps(self.model_dump())
 
 
-def settings_of(name: str, address: str, listen: str) -> CoordinatorSettings:
+def settings_of(name: str, address: str, listen: str, enrolments_a_minute: int = 5) -> CoordinatorSettings:
     """The settings that these make.
 
     Raises:
         HomeInvalid: One of them cannot be.
     """
     try:
-        return CoordinatorSettings(name=name, address=address, listen=listen)
+        return CoordinatorSettings(
+            name=name, address=address, listen=listen, enrolments_a_minute=enrolments_a_minute
+        )
     except ValidationError as invalid:
         raise _invalid("the coordinator's settings", invalid) from None
 
@@ -85,7 +90,9 @@ def read_settings(path: Path) -> CoordinatorSettings:
     except ValidationError as invalid:
         raise _invalid(str(path), invalid) from None
     except (OSError, ValueError) as error:
-        raise HomeInvalid(f"{path}: {error}", hint="Mend the file; three lines are all of it.") from None
+        raise HomeInvalid(
+            f"{path}: {error}", hint="Mend the file; its first lines say what it holds."
+        ) from None
 
 
 def _invalid(what: str, invalid: ValidationError) -> HomeInvalid:

@@ -91,23 +91,68 @@ def test_ray_gives_the_same_model(simulated: Path, manifest: Path, tmp_path: Pat
     assert _distance(simulated, tmp_path / "ray") <= 1e-5
 
 
-def test_local_gives_the_same_model_over_tls_and_leaves_nothing(
+def test_local_gives_the_same_model_over_the_link_with_evidence_and_leaves_nothing(
     simulated: Path, manifest: Path, tmp_path: Path
 ) -> None:
+    port = _free_port()
     with _nothing_left():
-        process = subprocess.Popen(_command("local", manifest, tmp_path / "local"), stderr=subprocess.PIPE)
-        assert _tls_version(process) == "TLSv1.3"
+        command = _command("local", manifest, tmp_path / "local", "--port", str(port))
+        process = subprocess.Popen(command, stderr=subprocess.PIPE)
+        assert _tls_version(process, port) == "TLSv1.3"
+        _, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err.decode()
+    assert _distance(simulated, tmp_path / "local") <= 1e-5
+    verify = [*COMMAND, "audit", "verify", str(tmp_path / "local/evidence"), "--json"]
+    verified = subprocess.run(verify, capture_output=True)
+    assert verified.returncode == 0, verified.stderr.decode()
+    assert len(json.loads(verified.stdout)["logs"]) == 5  # the coordinator's and each site's
+
+
+@pytest.mark.slow
+def test_flowers_own_deployment_gives_the_same_model_over_tls_and_leaves_nothing(
+    simulated: Path, manifest: Path, tmp_path: Path
+) -> None:
+    port = _free_port()
+    with _nothing_left():
+        more = ("--engine", "superlink", "--port", str(port))
+        process = subprocess.Popen(
+            _command("local", manifest, tmp_path / "local", *more), stderr=subprocess.PIPE
+        )
+        assert _tls_version(process, port) == "TLSv1.3"
         _, err = process.communicate(timeout=200)
     assert process.returncode == 0, err.decode()
     assert _distance(simulated, tmp_path / "local") <= 1e-5
 
 
+@pytest.mark.slow
+def test_a_hospital_whose_process_is_killed_ends_a_local_run_with_its_log(
+    manifest: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    with _nothing_left():
+        process = subprocess.Popen(
+            _command("local", manifest, out, "--rounds", "500"), stderr=subprocess.PIPE
+        )
+        _until_round(1, process, out, 100)
+        victim = next(
+            pid for pid, arguments in _marked().items() if any("sites/birch" in a for a in arguments)
+        )
+        os.kill(victim, signal.SIGKILL)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 6
+    assert b"birch ended early, killed by signal 9" in err
+    run = json.loads((out / "run.json").read_text())
+    assert (run["status"], run["error"]["code"]) == ("failed", "engine-failed")
+    assert (out / "logs/birch.log").exists() and (out / "evidence/birch/audit.jsonl").exists()
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("engine", ["link", "superlink"])
 @pytest.mark.slow
 def test_interrupting_local_in_round_2_leaves_nothing(
-    how: signal.Signals, manifest: Path, tmp_path: Path
+    engine: str, how: signal.Signals, manifest: Path, tmp_path: Path
 ) -> None:
-    _interrupt("local", how, manifest, tmp_path / "out", 200)
+    _interrupt("local", how, manifest, tmp_path / "out", 200, "--engine", engine)
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
@@ -115,18 +160,16 @@ def test_interrupting_simulate_leaves_nothing(how: signal.Signals, manifest: Pat
     _interrupt("simulate", how, manifest, tmp_path / "out", 60)
 
 
-def _interrupt(command: str, how: signal.Signals, manifest: Path, out: Path, within_s: float) -> None:
+def _interrupt(
+    command: str, how: signal.Signals, manifest: Path, out: Path, within_s: float, *more: str
+) -> None:
     with _nothing_left():
         process = subprocess.Popen(
-            _command(command, manifest, out, "--rounds", "500"),
+            _command(command, manifest, out, "--rounds", "500", *more),
             stderr=subprocess.PIPE,
             start_new_session=True,
         )
-        deadline = time.monotonic() + within_s
-        while not _rounds_done(out):
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        _until_round(1, process, out, within_s)
         process.send_signal(how)
         _, err = process.communicate(timeout=30)
     assert process.returncode == 130
@@ -138,6 +181,14 @@ def _interrupt(command: str, how: signal.Signals, manifest: Path, out: Path, wit
     assert not (out / "model.safetensors").exists()
 
 
+def _until_round(number: int, process: subprocess.Popen[bytes], out: Path, within_s: float) -> None:
+    deadline = time.monotonic() + within_s
+    while _rounds_done(out) < number:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def _rounds_done(out: Path) -> int:
     return len((read_run(out) or {"rounds": []})["rounds"])
 
@@ -147,18 +198,20 @@ def _distance(one: Path, other: Path) -> float:
     return norm(subtract(load_weights(one / "model.safetensors"), load_weights(other / "model.safetensors")))
 
 
-def _tls_version(process: subprocess.Popen[bytes]) -> str | None:
-    """What the SuperLink of a running ``consilium local`` speaks."""
+def _tls_version(process: subprocess.Popen[bytes], port: int) -> str | None:
+    """What the coordinator of a running ``consilium local`` speaks."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:
-        for arguments in _marked().values():
-            if any(a.endswith("flower-superlink") for a in arguments) and "--port" in arguments:
-                port = int(arguments[arguments.index("--port") + 1])
-                try:
-                    return _handshake(port)
-                except OSError:
-                    time.sleep(0.2)  # not listening yet
+        try:
+            return _handshake(port)
+        except OSError:
+            time.sleep(0.2)  # not listening yet
     return None
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
 
 
 def _handshake(port: int) -> str | None:

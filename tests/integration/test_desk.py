@@ -18,6 +18,7 @@ from client.daemon.desk import Desk
 from client.daemon.status import StatusBoard
 from client.executor import Cancelled
 from client.link import OfferedTask
+from client.site import Site
 from common.errors import ConsiliumError, ExecutorDied, StudyWithdrawn
 from common.identity import new_tls_key
 from common.link.blobs import BlobStore
@@ -73,7 +74,8 @@ def desk(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callabl
         made = BlobStore(tmp_path / "made", 2**20)
         board = StatusBoard(home.folder, 1)
         given: Any = (home, lambda: identity, None, executor, outbox, made, board)
-        return Desk(*given), executor, outbox
+        site = Site("alder", home=str(home.folder), cohort="chest")
+        return Desk(*given, place=lambda _: site), executor, outbox
 
     return make
 

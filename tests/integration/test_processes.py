@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from common.errors import DiskFull, EngineFailed, MachineError, PortTaken
-from deploy.engines.superlink.processes import Processes, tail
-from deploy.engines.superlink.stragglers import MARK_VARIABLE, end_marked, marked
+from deploy.engines.processes import Processes, tail
+from deploy.engines.stragglers import MARK_VARIABLE, end_marked, marked
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="reads /proc")
 
@@ -130,7 +130,7 @@ def test_a_killed_parent_leaves_nothing(tmp_path: Path) -> None:
     script = f"""
         import os, time
         from pathlib import Path
-        from deploy.engines.superlink.processes import Processes
+        from deploy.engines.processes import Processes
         with Processes(Path("private"), dict(os.environ), keep_logs_in=Path("kept")) as processes:
             processes.start("alpha", {RUNAWAY!r})
             time.sleep(60)

@@ -24,9 +24,9 @@ from tempfile import TemporaryDirectory
 from types import FrameType
 
 from common.errors import DiskFull, EngineFailed, PortTaken
+from deploy.engines.processes import Processes
 from deploy.engines.superlink.credentials import LOOPBACK
 from deploy.engines.superlink.federation import BINARIES, FlowerFederation, SiteProcess, Value
-from deploy.engines.superlink.processes import Processes
 
 __all__ = ["SiteProcess", "SuperLinkDeployment"]
 

@@ -23,10 +23,10 @@ import tomli_w
 
 from common import __version__
 from common.errors import EngineFailed
+from deploy.engines.processes import Processes, tail
 from deploy.engines.superlink import commands
 from deploy.engines.superlink.commands import CommandFailed, FlowerCommands
 from deploy.engines.superlink.credentials import LOOPBACK, SiteKey, write_link_credentials, write_site_key
-from deploy.engines.superlink.processes import Processes, tail
 
 Value = str | int | float | bool
 """What Flower takes in a run's or a node's configuration."""

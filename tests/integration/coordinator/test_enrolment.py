@@ -34,7 +34,7 @@ from common.identity import (
     site_request,
     write_invitation,
 )
-from server.link.enrolment import TRIES_EACH, TRIES_TOGETHER, host_of
+from server.link.enrolment import TOGETHER, TRIES_EACH, host_of
 
 PEER = "ipv4:192.0.2.1:5000"
 
@@ -365,7 +365,7 @@ def test_one_address_may_try_five_times_a_minute(desk: Any) -> None:
 
 def test_all_together_may_try_thirty_times_a_minute(desk: Any) -> None:
     codes = tries(desk, [f"ipv4:203.0.113.{host}:1" for host in range(35)])
-    assert codes == ["invitation-used"] * (TRIES_TOGETHER - 1) + ["enrolment-limited"] * 6
+    assert codes == ["invitation-used"] * (TOGETHER * TRIES_EACH - 1) + ["enrolment-limited"] * 6
 
 
 def test_a_site_that_renews_all_the_time_is_stopped(desk: Any) -> None:

@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import Self
 
 from common.errors import DiskFull, EngineFailed, MachineError, PortTaken
-from deploy.engines.superlink.stragglers import MARK_VARIABLE, end_marked, start_guardian
+from deploy.engines.stragglers import MARK_VARIABLE, end_marked, start_guardian
 
 _TAIL_LINES = 15
 _TAIL_BYTES = 16_384
