@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Iterable
 
@@ -17,6 +18,7 @@ from server.link.home import CoordinatorHome
 from server.link.server import LinkServer
 from server.proposals import Proposals, RunOrder
 from server.report.filing import file_report
+from server.status import StatusBoard
 from server.study_run import RunPlan
 
 log = logging.getLogger("consilium.coordinator")
@@ -43,6 +45,7 @@ class Coordinator:
         self._now = now
         self._server = LinkServer(home, contracts=self._contracts, consents=self._decided, now=now)
         self._told: set[str] = set()
+        self._board = StatusBoard(home.folder, os.getpid(), now)
         self._running: dict[str, tuple[threading.Thread, LinkGrid]] = {}
 
     def run(self, stop: threading.Event, port: int | None = None) -> None:
@@ -56,16 +59,28 @@ class Coordinator:
         log.info("listening on port %s for the sites of federation %s", bound, self.home.federation)
         self._told = set(self.proposals.digests())
         try:
+            self._board.listening(bound)
             while not stop.wait(LOOK_S):
                 self._tell()
                 for digest, order in self.proposals.ordered():
                     self._begin(digest, order)
                 for digest, by in self.proposals.stopping():
                     self._stop(digest, by)
+                self._show()
         finally:
             self._end_studies()
             self._server.stop()
             self._note("coordinator.stopped")
+            self._board.stopped()
+
+    def _show(self) -> None:
+        """Let whoever asks know who is connected and what runs."""
+        running = [
+            self.proposals.contract(digest).name
+            for digest, (thread, _) in self._running.items()
+            if thread.is_alive()
+        ]
+        self._board.look([each.site for each in self._server.present()], running)
 
     def _contracts(self) -> Iterable[Sealed]:
         """What a site is told when it connects: all that still holds."""

@@ -70,6 +70,7 @@ class SiteDaemon:
         with link_client(
             folder, self, greeting=greeting, passphrase=self._passphrase, now=self._now
         ) as self._link:
+            self._board.link("connecting", None)
             executor = Executor(folder / "blobs", folder / "made", LIMIT_BYTES)
             made = BlobStore(folder / "made", LIMIT_BYTES)
             self._desk = Desk(

@@ -6,17 +6,20 @@ data that is there, and training that goes on.
 
 from __future__ import annotations
 
-import json
 import threading
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
+from common import __version__
+from common.board import Board, posted
 from common.chain import Clock, utc_now
+from common.contract import code_digest
 from common.errors import ConsiliumError
-from common.files import write_atomically
 
 STATUS_FILE = "link/status.json"
+_KILLED = (
+    "It ended without a word: killed, or the power failed. The system's log may say why; start it again."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,27 +31,49 @@ class SiteStatus:
         link: ``disconnected``, ``connecting``, ``connected`` or ``refused``.
         since: Since when, in UTC.
         task: What it is at: kind and study; empty for nothing.
-        problem: Code of what is in the link's way; empty for nothing.
+        task_since: Since when, in UTC.
+        problem: Code of what is in the link's way, or of how the daemon ended; empty for nothing.
         hint: What to do about it.
         process: The daemon's process id.
+        tried: Whether the link has been tried: whoever trains was ready before that.
+        release: Of the code that the daemon began with.
+        code_digest: Of that code.
     """
 
     running: bool = False
     link: str = "disconnected"
     since: str = ""
     task: str = ""
+    task_since: str = ""
     problem: str = ""
     hint: str = ""
     process: int = 0
+    tried: bool = False
+    release: str = ""
+    code_digest: str = ""
 
     @staticmethod
     def read(home: Path) -> SiteStatus:
-        """What the daemon wrote last; the default where there never was one."""
+        """What the daemon wrote last, as far as it still holds; the default where there never was one."""
+        found = posted(home / STATUS_FILE)
         try:
-            document: dict[str, Any] = json.loads((home / STATUS_FILE).read_bytes())
-            return SiteStatus(**document)
-        except (OSError, ValueError, TypeError):
-            return SiteStatus()
+            status = SiteStatus(**found.document)
+        except TypeError:  # of another release
+            return SiteStatus(running=found.alive)
+        if status.running and not found.alive:
+            return SiteStatus(since=status.since, problem="daemon-died", hint=_KILLED)
+        return status
+
+    @property
+    def up(self) -> bool:
+        """Whether the daemon does its work, be the coordinator there or not."""
+        return self.running and self.tried
+
+    @property
+    def words(self) -> str:
+        """The status in one line, for a service manager."""
+        trouble = f" ({self.problem})" if self.problem else ""
+        return f"{self.link}{trouble}; {f'at work: {self.task}' if self.task else 'no task'}"
 
 
 class StatusBoard:
@@ -61,8 +86,10 @@ class StatusBoard:
     """
 
     def __init__(self, home: Path, process: int, now: Clock = utc_now) -> None:
-        self._path, self._now, self._lock = home / STATUS_FILE, now, threading.Lock()
-        self.status = SiteStatus(running=True, process=process, since=self._time())
+        self._board, self._now, self._lock = Board(home / STATUS_FILE), now, threading.Lock()
+        self.status = SiteStatus(
+            running=True, process=process, since=self._time(), release=__version__, code_digest=code_digest()
+        )
 
     def link(self, state: str, error: ConsiliumError | None) -> None:
         """Take note of how the link stands."""
@@ -71,21 +98,25 @@ class StatusBoard:
             if state == "connecting" and self.status.problem:
                 return  # what is in the way stays in sight while it is tried again
             since = self.status.since if state == self.status.link else self._time()
-            self._write(replace(self.status, link=state, since=since, problem=problem, hint=hint))
+            tried = self.status.tried or state != "connecting"
+            self._write(
+                replace(self.status, link=state, since=since, problem=problem, hint=hint, tried=tried)
+            )
 
     def task(self, task: str) -> None:
         """Take note of what is worked at; empty for nothing."""
         with self._lock:
-            self._write(replace(self.status, task=task))
+            self._write(replace(self.status, task=task, task_since=self._time() if task else ""))
 
     def stopped(self) -> None:
         """Take note that the daemon ends."""
         with self._lock:
             self._write(SiteStatus(since=self._time()))
+            self._board.close()
 
     def _write(self, status: SiteStatus) -> None:
         self.status = status
-        write_atomically(self._path, json.dumps(asdict(status), indent=1) + "\n", 0o600)
+        self._board.write(asdict(status))
 
     def _time(self) -> str:
         return self._now().isoformat(timespec="seconds")

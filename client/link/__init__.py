@@ -9,10 +9,11 @@ from client.link.hello import Greeting
 from client.link.identity import SiteIdentity
 from client.link.meeting import meet
 from client.link.outbox import HeldReply, Outbox
-from client.link.probe import Finding, Target, error_of, probe
+from client.link.probe import Target, error_of, probe
 from client.link.replies import sealed_reply
 from client.link.session import LinkClient, link_client
 from client.link.timing import Timing
+from common.checks.finding import Finding
 
 __all__ = [
     "Finding",

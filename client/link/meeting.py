@@ -15,10 +15,13 @@ from client.link.dialling import Dial, dial, link_over
 from client.link.failures import coded
 from client.link.hello import Greeting, skew_of
 from client.link.identity import SiteIdentity
-from client.link.probe import Finding
 from common.chain import Clock, utc_now
+from common.checks.finding import Advice, Finding
 from common.errors import ClockSkewed, CoordinatorUnreachable, TrustError
 from common.link.link_pb2 import FromCoordinator, FromSite
+
+WARN_MS = 30_000
+"""A difference of clocks that is borne, and grows."""
 
 
 def meet(
@@ -40,10 +43,17 @@ def meet(
     try:
         skew_ms = _greeted(identity, greeting, now, timeout_s, dialled)
     except ClockSkewed as error:
-        return Finding("clock", error.private, error)
+        return Finding.failed("clock", error)
     except TrustError as error:
-        return Finding("session", error.private, error)
-    return Finding("clock", f"the coordinator lets us in; its clock is {skew_ms / 1000:+.1f} s from ours")
+        return Finding.failed("session", error)
+    return judged_skew(skew_ms)
+
+
+def judged_skew(skew_ms: int) -> Finding:
+    """What it means that the coordinator lets us in with its clock so far ahead of ours."""
+    said = f"the coordinator lets us in; its clock is {skew_ms / 1000:+.1f} s from ours"
+    drifts = abs(skew_ms) > WARN_MS
+    return Finding("clock", said, advice=Advice(ClockSkewed.code, ClockSkewed.hint) if drifts else None)
 
 
 def _greeted(identity: SiteIdentity, greeting: Greeting, now: Clock, timeout_s: float, dialled: Dial) -> int:

@@ -11,45 +11,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Literal
 
 from client.link.handshake import shaken
 from client.link.identity import SiteIdentity
 from client.link.route import Place, addresses, place_of, proxy_of, reached, tunnelled
-from common.errors import TrustError
+from common.checks.finding import Finding
+from common.errors import ConsiliumError, TrustError
 from common.identity import Invitation, identity_of
-
-Step = Literal["certificate", "name", "port", "proxy", "tls", "session", "clock"]
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What one step showed.
-
-    Attributes:
-        step: Which.
-        said: What was found, for the person at this machine.
-        error: What is wrong; None if nothing is.
-    """
-
-    step: Step
-    said: str
-    error: TrustError | None = None
-
-    @property
-    def ok(self) -> bool:
-        """Whether the way goes on from here."""
-        return self.error is None
-
-    @property
-    def code(self) -> str:
-        """The error's code, or nothing."""
-        return self.error.code if self.error else ""
-
-    @property
-    def remedy(self) -> str:
-        """What to do about it, or nothing."""
-        return self.error.hint if self.error else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,18 +64,18 @@ def probe(target: Target, now: datetime, timeout_s: float = 5.0) -> tuple[Findin
         try:
             findings.append(Finding(step, take()))
         except TrustError as error:
-            findings.append(Finding(step, error.private, error))
+            findings.append(Finding.failed(step, error))
             if step != "certificate":
                 break
     return tuple(findings)
 
 
-def error_of(findings: tuple[Finding, ...]) -> TrustError | None:
+def error_of(findings: tuple[Finding, ...]) -> ConsiliumError | None:
     """What is wrong by the first step that failed; None if none did."""
     return next((finding.error for finding in findings if finding.error is not None), None)
 
 
-def _steps(target: Target, now: datetime, timeout_s: float) -> Iterator[tuple[Step, Callable[[], str]]]:
+def _steps(target: Target, now: datetime, timeout_s: float) -> Iterator[tuple[str, Callable[[], str]]]:
     """The steps in their order, each with what takes it; it begins the way anew and ends it again."""
     if target.certificate is not None:
         yield "certificate", partial(_own, target.certificate, target.authority, now)

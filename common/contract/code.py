@@ -43,6 +43,7 @@ TOUCHES_DATA: tuple[str, ...] = (
     "client/tensors.py",
     "client/trainer.py",
     "common/audit.py",
+    "common/board.py",
     "common/chain.py",
     "common/contract/",
     "common/database.py",
@@ -69,6 +70,7 @@ TOUCHES_DATA: tuple[str, ...] = (
     "common/weights.py",
 )
 OUTSIDE: tuple[str, ...] = (
+    "client/checks/",
     "client/cohorts/export.py",
     "client/cohorts/inspection.py",
     "client/cohorts/overview.py",
@@ -82,6 +84,7 @@ OUTSIDE: tuple[str, ...] = (
     "client/pacs/",
     "common/__init__.py",  # the release's number, and nothing else
     "common/balance.py",
+    "common/checks/",
     "common/identity/",
     "common/link/",
     "common/page/",

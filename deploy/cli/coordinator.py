@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deploy.cli import options
+from deploy.cli.findings import Unready, show_check, show_readiness
 from deploy.cli.screen import print_json
 
 if TYPE_CHECKING:
@@ -19,6 +20,10 @@ INVITE_EXAMPLE = "Example: consilium coordinator invite alder --home /srv/coordi
 VARIABLE = "CONSILIUM_COORDINATOR"
 
 Home = Annotated[Path, typer.Option("--home", metavar="DIR", help="The coordinator's home.", envvar=VARIABLE)]
+_START = "Start it: `consilium coordinator start`, under systemd `systemctl start consilium-coordinator`."
+_KILLED = (
+    "It ended without a word: killed, or the power failed. The system's log may say why; start it again."
+)
 DEFAULT_HOME = Path("~/.consilium-coordinator")
 SiteName = Annotated[str, typer.Argument(metavar="SITE", help="The site's name.", show_default=False)]
 
@@ -130,9 +135,52 @@ def start(home: Home = DEFAULT_HOME, passphrase_file: options.PassphraseFile = N
     """Run the coordinator's daemon: it serves the sites and runs the studies that were started."""
     from deploy.cli.daemons import stopping
     from server.coordinator import Coordinator
+    from server.status import CoordinatorStatus
 
-    with _open(home, passphrase_file) as opened, stopping("consilium.coordinator") as stop:
+    with (
+        _open(home, passphrase_file) as opened,
+        stopping("consilium.coordinator", lambda: CoordinatorStatus.read(opened.folder)) as stop,
+    ):
         Coordinator(opened).run(stop)
+
+
+def check(
+    home: Home = DEFAULT_HOME, passphrase_file: options.PassphraseFile = None, as_json: options.Json = False
+) -> None:
+    """Look at everything that can keep the coordinator from its work, and say what to do about it.
+
+    Warnings do not fail; the exit status is that of the first failure.
+    """
+    from server.checks import CoordinatorCheck
+
+    asked = CoordinatorCheck(home.expanduser().absolute(), options.passphrase(passphrase_file))
+    show_check(asked.sections(), as_json)
+
+
+def status(
+    home: Home = DEFAULT_HOME,
+    ready: Annotated[bool, typer.Option("--ready", help="Only say whether it listens for sites.")] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Say how the coordinator stands: whether it runs, who is connected, which studies run."""
+    from dataclasses import asdict
+
+    from server.status import CoordinatorStatus
+
+    folder = home.expanduser().absolute()
+    found = CoordinatorStatus.read(folder)
+    stopped = Unready("daemon-died" if found.died else "daemon-stopped", _KILLED if found.died else _START)
+    if ready:
+        show_readiness(None if found.up else stopped, as_json)
+    elif as_json:
+        print_json({"ready": found.up, **asdict(found)})
+    elif not found.running:
+        typer.echo(f"daemon      does not run ({stopped.code}: {stopped.hint})")
+    else:
+        typer.echo(f"daemon      process {found.process}, release {found.release}, since {found.since}")
+        typer.echo(f"port        {found.port}")
+        typer.echo(f"connected   {', '.join(found.sites) or 'no site'}")
+        typer.echo(f"running     {', '.join(found.studies) or 'no study'}")
 
 
 def _open(home: Path, passphrase_file: Path | None) -> CoordinatorHome:
@@ -149,5 +197,7 @@ def _grouped(digits: str) -> str:
 app.command("init", epilog=INIT_EXAMPLE)(init)
 app.command("invite", epilog=INVITE_EXAMPLE)(invite)
 app.command("start")(start)
+app.command("status")(status)
+app.command("check")(check)
 app.command("sites")(sites)
 app.command("revoke")(revoke)

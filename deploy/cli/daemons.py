@@ -1,33 +1,39 @@
-"""What daemons share as commands: lines on the console, and an end that is clean."""
+"""What daemons share as commands: lines on the console, a service manager that knows, a clean end."""
 
 from __future__ import annotations
 
 import logging
 import signal
 import sys
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Thread
+
+from deploy.cli.pulse import Pulse
+from deploy.cli.supervision import Standing, supervised
 
 
 @contextmanager
-def stopping(name: str) -> Iterator[threading.Event]:
+def stopping(name: str, standing: Callable[[], Standing]) -> Iterator[Pulse]:
     """An event that Ctrl-C or SIGTERM sets; during the block the daemon's log goes to the console.
 
     Lines hold codes and names of studies and sites, never what an error says of files or rows.
 
     Args:
         name: Of the daemon's log.
+        standing: How the daemon stands, for a service manager that wants to know.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
-    log, stop = logging.getLogger(name), threading.Event()
+    log, stop = logging.getLogger(name), Pulse()
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     signals = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(each, lambda *_: stop.set()) for each in signals]
+    # In a thread: what it interrupts may hold the event's lock.
+    before = [signal.signal(each, lambda *_: Thread(target=stop.set).start()) for each in signals]
     try:
-        yield stop
+        with supervised(stop, standing):
+            yield stop
     finally:
         for each, handled in zip(signals, before, strict=True):
             signal.signal(each, handled)

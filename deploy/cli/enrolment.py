@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli import options
+from deploy.cli import options, standing
+from deploy.cli.findings import show_check, show_readiness
 from deploy.cli.screen import print_json
 
 ENROL_EXAMPLE = "Example: consilium site enrol --invitation alder.invitation"
@@ -53,53 +54,43 @@ def enrol(
     typer.echo("Compare these digits with the coordinator's by telephone. Nothing runs until you approve it.")
 
 
-def check(home: options.Home = None, as_json: options.Json = False) -> None:
-    """Look at each step of the way to the coordinator, and say what to do about the one that fails."""
+def check(
+    home: options.Home = None,
+    device: options.Device = "auto",
+    passphrase_file: options.PassphraseFile = None,
+    as_json: options.Json = False,
+) -> None:
+    """Look at everything that can keep the site from training, and say what to do about what is wrong.
+
+    Warnings do not fail; the exit status is that of the first failure. A connected daemon is not disturbed.
+    """
+    from client.checks import SiteCheck
+
+    asked = SiteCheck(home, device, options.passphrase(passphrase_file))
+    show_check(asked.sections(), as_json)
+
+
+def status(
+    home: options.Home = None,
+    ready: Annotated[
+        bool, typer.Option("--ready", help="Only say whether it is ready: the daemon runs and is connected.")
+    ] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Say how the site stands: enrolled, connected, its data ready, what was approved, what it is at."""
     from client.cohorts.home import open_home
-    from client.link import SiteIdentity, Target, probe
-    from common.chain import utc_now
-
-    now = utc_now()
-    identity = SiteIdentity.read(open_home(home).folder / "link", now)
-    findings = probe(Target.of(identity), now)
-    if as_json:
-        rows = [(each.step, each.ok, each.said, each.code, each.remedy) for each in findings]
-        keys = ("step", "ok", "said", "code", "remedy")
-        print_json({"findings": [dict(zip(keys, row, strict=True)) for row in rows]})
-    else:
-        for each in findings:
-            typer.echo(f"{'ok  ' if each.ok else 'FAIL'} {each.step:<12} {each.said}")
-            if not each.ok:
-                typer.echo(f"     {each.code}: {each.remedy}")
-    failed = [each.error for each in findings if each.error is not None]
-    if failed:
-        raise typer.Exit(failed[0].exit_code)
-
-
-def status(home: options.Home = None, as_json: options.Json = False) -> None:
-    """Say how the site stands: enrolled, connected, what was approved, what it is at."""
-    from dataclasses import asdict
-
-    from client.cohorts.home import open_home
-    from client.consent import Consents
     from client.daemon import SiteStatus
-    from common.chain import utc_now
 
-    opened, now = open_home(home), utc_now()
-    found = SiteStatus.read(opened.folder)
-    consents = Consents(opened)
-    states = {digest: (name, consents.state(digest, now)) for digest, name in consents.known().items()}
-    enrolled = (opened.folder / "link" / "certificate.pem").exists()
-    if as_json:
-        studies = [{"study": name, "contract": d, "state": s.status} for d, (name, s) in states.items()]
-        print_json({"enrolled": enrolled, **asdict(found), "studies": studies})
+    opened = open_home(home)
+    if ready:
+        show_readiness(standing.unready(SiteStatus.read(opened.folder)), as_json)
         return
-    typer.echo(f"enrolled    {'yes' if enrolled else 'no: `consilium site enrol --invitation FILE`'}")
-    typer.echo(f"daemon      {f'process {found.process}' if found.running else 'does not run'}")
-    typer.echo(f"link        {found.link}{f' ({found.problem}: {found.hint})' if found.problem else ''}")
-    for digest, (name, standing) in states.items():
-        typer.echo(f"study       {name} ({digest[:12]}): {standing.status}")
-    typer.echo(f"at work     {found.task or 'nothing'}")
+    found = standing.standing_of(opened)
+    if as_json:
+        print_json(standing.document(found))
+        return
+    for what, how in standing.lines(found):
+        typer.echo(f"{what:<11} {how}")
 
 
 def start(
@@ -109,9 +100,10 @@ def start(
 ) -> None:
     """Run the site's daemon: connected to the coordinator, it answers tasks that the hospital approved."""
     from client.cohorts.home import open_home
-    from client.daemon import SiteDaemon
+    from client.daemon import SiteDaemon, SiteStatus
     from deploy.cli.daemons import stopping
 
-    daemon = SiteDaemon(open_home(home), device=device, passphrase=options.passphrase(passphrase_file))
-    with stopping("consilium.site") as stop:
+    opened = open_home(home)
+    daemon = SiteDaemon(opened, device=device, passphrase=options.passphrase(passphrase_file))
+    with stopping("consilium.site", lambda: SiteStatus.read(opened.folder)) as stop:
         daemon.run(stop)
