@@ -7,7 +7,11 @@
     keys/         the key of the pseudonyms; a copy of it belongs in the hospital's safe
     cohorts/      the pixels of each cohort
     ledgers/      what private training has spent of each cohort; they outlive the cohorts
+    studies/      contracts that were proposed, and what was decided about each, chained by hashes
+    link/         key and certificate, the coordinator's address, what is owed to it, how the link stands
     inbox/        what an archive sent, until it has been taken in
+
+``ledgers``, ``studies`` and ``link`` come with the first private round, proposal and enrolment.
 
 Only its owner can read it (mode 0700).
 """

@@ -148,6 +148,7 @@ class Policy(Table):
 
 SITE_TEMPLATE = """\
 # Who this site is. `consilium site init` wrote this file; the commands under `consilium site` read it.
+# In a federation the site has the name that its invitation gives it (`consilium site enrol`).
 
 name = "{name}"
 
@@ -170,7 +171,7 @@ name = "{name}"
 """
 
 POLICY_TEMPLATE = """\
-# What this hospital allows, whoever asks.
+# What this hospital allows, whoever asks. A change counts from the next task on; docs/cohorts.md says more.
 
 quarantine_limit = 0.2     # a cohort with a larger share of its files in quarantine is not used
 min_cell = 10              # counts below it are not named in a summary for the coordinator
@@ -193,8 +194,9 @@ required = false           # true: only studies that train with differential pri
 
 # Whose word makes a study approved (`consilium site approve`). Nothing runs that was not.
 [consent]
-approvers = 1              # how many different people must approve a study
+approvers = 1              # how many different people must approve a study, for the same cohort
 allowed = []               # who may, as ["Dr. A. Muster", "B. Beispiel"]; empty for anyone
+                           # anybody's word is enough to reject or to withdraw
 
 # What studies may do here, approved or not.
 [studies]
@@ -202,10 +204,12 @@ minimum_cases = 1          # a cohort with fewer training cases is not used
 # max_epsilon = 4.0        # most that one study may cost a patient; with it, only private studies are taken
 tasks = ["classification"]
 models = ["gru", "lstm", "rnn"]
-# hours = "20:00-06:00"    # when training and tests are taken, in this machine's time; always if left away
+# hours = "20:00-06:00"    # when training and tests begin, by this machine's clock; always if left away.
+                           # What runs when they end goes on until it is done
 # quarantine_threshold = 0.05   # for studies, where it shall be below quarantine_limit above
 metrics = ["loss", "base-loss", "test-loss", "confusion", "calibration", "score-histogram"]
-                           # what may leave besides updates and counts; a study that sends others is refused
+                           # what may leave besides updates and counts; a study that sends others is refused,
+                           # and every study sends the last four
 # max_update_norm = 10.0   # larger updates are scaled down to it before they leave
 gpu_share = 1.0            # share of a GPU's memory that training may take
 """

@@ -37,20 +37,20 @@ class PortTaken(MachineError):  # noqa: D101
 
 class HomeMissing(MachineError):  # noqa: D101
     code = "home-missing"
-    public = "There is no site here."
-    hint = "Make one with `consilium site init`, or name it with --home or CONSILIUM_HOME."
+    public = "There is no home of a site or a coordinator here."
+    hint = "Make one with `consilium site init` or `consilium coordinator init`, or name one with --home."
 
 
 class HomeInvalid(MachineError):  # noqa: D101
     code = "home-invalid"
-    public = "The site's home cannot be used."
-    hint = "Mend the file named above; `consilium site init --home NEW` shows what belongs in it."
+    public = "The home of this site or coordinator cannot be used."
+    hint = "Mend what is named above; a new home, made with `init --home NEW`, shows what belongs in one."
 
 
 class HomeBusy(MachineError):  # noqa: D101
     code = "home-busy"
-    public = "Another command is changing this cohort."
-    hint = "Wait until it has ended; an interrupted intake goes on where it stopped."
+    public = "Another process is using this home."
+    hint = "Wait until it has ended, or stop it; an interrupted intake goes on where it stopped."
 
 
 class AuditBroken(MachineError):  # noqa: D101
