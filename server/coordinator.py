@@ -17,6 +17,7 @@ from server.link.grid import LinkGrid
 from server.link.home import CoordinatorHome
 from server.link.server import LinkServer
 from server.proposals import Proposals, RunOrder
+from server.record import described, read_run, write_run
 from server.report.filing import file_report
 from server.status import StatusBoard
 from server.study_run import RunPlan
@@ -58,6 +59,7 @@ class Coordinator:
         self._note("coordinator.started", version=__version__, port=bound, code_digest=code_digest())
         log.info("listening on port %s for the sites of federation %s", bound, self.home.federation)
         self._told = set(self.proposals.digests())
+        self._close_runs()
         try:
             self._board.listening(bound)
             while not stop.wait(LOOK_S):
@@ -83,12 +85,12 @@ class Coordinator:
         self._board.look([each.site for each in self._server.present()], running)
 
     def _contracts(self) -> Iterable[Sealed]:
-        """What a site is told when it connects: all that still holds."""
+        """What a site is told when it connects: all that still holds and has not had its run."""
         proposals = self.proposals
         return [
             proposals.sealed(digest)
             for digest in proposals.digests()
-            if not proposals.contract(digest).expired(self._now())
+            if not proposals.contract(digest).expired(self._now()) and not proposals.has_run(digest)
         ]
 
     def _tell(self) -> None:
@@ -123,6 +125,21 @@ class Coordinator:
             if thread.is_alive():
                 grid.stop(StudyStopped("the coordinator's daemon was stopped"))
                 thread.join(LET_END_S)
+
+    def _close_runs(self) -> None:
+        """Record the runs of a process that was killed as interrupted."""
+        for digest in self.proposals.digests():
+            folder = self.proposals.run_folder(digest)
+            run = read_run(folder)
+            if run is None or run["status"] != "running":
+                continue
+            stop = StudyStopped("the coordinator's daemon was killed")
+            finished = self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
+            ended = {"status": "interrupted", "finished_at": finished, "error": described(stop)}
+            write_run(folder, {**run, **ended})
+            file_report(folder)
+            about = {"study": self.proposals.contract(digest).name, "contract": digest}
+            self._note("study.ended", **about, rounds=len(run["rounds"]), code=stop.code)
 
     def _study(self, digest: str, order: RunOrder, grid: LinkGrid) -> None:
         """Run a study from its first round to its last."""

@@ -173,6 +173,11 @@ class Proposals:
         """Take note that a study was stopped, or did not run."""
         (self.folder / digest / STOP).unlink(missing_ok=True)
 
+    def has_run(self, digest: str) -> bool:
+        """Whether a study's run has ended, in whatever way."""
+        run = read_run(self.run_folder(digest))
+        return run is not None and run["status"] != "running"
+
     def run_folder(self, digest: str) -> Path:
         """Where what comes out of a study's run is put."""
         return self.folder / digest / RUN

@@ -173,7 +173,8 @@ class SiteDaemon:
         """Show how the link stands."""
         before = self._board.status
         self._board.link(state, error)
-        if (state, error.code if error else "") != (before.link, before.problem):
+        after = self._board.status  # which stays what it was while the same is tried again
+        if (after.link, after.problem) != (before.link, before.problem):
             log.info("link: %s%s", state, f" ({error.code}: {error.hint})" if error else "")
 
     def refused(self, error: ConsiliumError, about: str) -> None:

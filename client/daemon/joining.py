@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 
 from client.cohorts.home import Home
-from client.link import SiteIdentity, enrol
+from client.link import SiteIdentity, Target, enrol, error_of, probe
+from common.errors import CoordinatorUnreachable
 from common.identity import Invitation, anchor_of
 
 LINK = "link"
@@ -33,7 +34,10 @@ def join(
         TrustError, MachineError: See :func:`client.link.enrol`.
         AuditBroken: The log is not the one that was written; the site is enrolled all the same.
     """
-    identity = enrol(home.folder / LINK, invitation, now, proxy=proxy, passphrase=passphrase)
+    try:
+        identity = enrol(home.folder / LINK, invitation, now, proxy=proxy, passphrase=passphrase)
+    except CoordinatorUnreachable as error:  # which step of the way fails
+        raise error_of(probe(Target.of_invitation(invitation, proxy), now)) or error from None
     home.audit(
         "site.enrolled",
         site=identity.name,

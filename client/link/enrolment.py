@@ -11,6 +11,7 @@ import grpc
 from client.link.dialling import enrolment_over
 from client.link.failures import coded
 from client.link.identity import AUTHORITY, CERTIFICATE, COORDINATOR, KEY, SiteIdentity, certified
+from client.link.route import proxy_of
 from common import __version__
 from common.chain import sync_folder
 from common.errors import CertificateRefused, IdentityExists
@@ -47,12 +48,14 @@ def enrol(
     Raises:
         IdentityExists: The folder holds one already.
         InvitationUsed, InvitationExpired, InvitationInvalid, EnrolmentLimited: The coordinator says so.
-        CoordinatorUnreachable: It says nothing.
+        CoordinatorUnreachable: It says nothing, or the proxy's URL is none.
         CertificateRefused: What it answered is not for this site, this key and this federation.
         KeyUnsafe, KeyUnreadable, DiskFull, OutputUnwritable: The folder cannot be used.
     """
     if (folder / CERTIFICATE).exists():
         raise IdentityExists(f"{folder} holds the identity of a site")
+    if proxy is not None:
+        proxy_of(proxy)  # gRPC would pass over one that it cannot read, and dial directly
     key = _key_in(folder, passphrase)
     request = EnrolRequest(
         csr=site_request(key, invitation.federation, invitation.site),

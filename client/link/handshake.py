@@ -51,16 +51,14 @@ def shaken(open_stream: Open, authority: bytes, federation: str) -> str:
     """
     context = _context()
     context.load_verify_locations(cadata=authority.decode("ascii"))
+    name = coordinator_name(federation)
     try:
-        with (
-            open_stream() as stream,
-            context.wrap_socket(stream, server_hostname=coordinator_name(federation)) as wrapped,
-        ):
+        with open_stream() as stream, context.wrap_socket(stream, server_hostname=name) as wrapped:
             return str(wrapped.version())
     except ssl.SSLCertVerificationError as error:
-        raise _refused(error, open_stream) from None
+        raise _refused(error, open_stream, name) from None
     except OSError as error:  # of which those of TLS are one kind
-        raise _no_tls(error, open_stream) from None
+        raise _no_tls(error, open_stream, name) from None
 
 
 def _context() -> ssl.SSLContext:
@@ -70,21 +68,21 @@ def _context() -> ssl.SSLContext:
     return context
 
 
-def _refused(error: ssl.SSLCertVerificationError, open_stream: Open) -> TrustError:
+def _refused(error: ssl.SSLCertVerificationError, open_stream: Open, name: str) -> TrustError:
     code, why = error.verify_code, error.verify_message
     if code == _NOT_YET_VALID:
         return ClockSkewed("the coordinator's certificate is not valid yet", hint=_BEHIND)
     if code == _EXPIRED:
         return CertificateExpired("the coordinator's certificate is no longer valid", hint=_ENDED)
     if code in _OTHER_ISSUER:
-        return _intercepted(_issuer(open_stream) or "an authority that does not show itself")
+        return _intercepted(_issuer(open_stream, name) or "an authority that does not show itself")
     if code == _OTHER_NAME:
         return CertificateRefused("what answers is of this federation, and not its coordinator")
     return CertificateRefused(f"the coordinator's certificate is refused: {why}")
 
 
-def _no_tls(error: OSError, open_stream: Open) -> TrustError:
-    issuer = _issuer(open_stream)
+def _no_tls(error: OSError, open_stream: Open, name: str) -> TrustError:
+    issuer = _issuer(open_stream, name)
     if issuer is not None:  # it speaks an older version: a coordinator never does
         return _intercepted(f"{issuer}, over a TLS older than 1.3")
     reason = error.reason if isinstance(error, ssl.SSLError) else error.strerror
@@ -95,14 +93,15 @@ def _intercepted(issuer: str) -> TlsIntercepted:
     return TlsIntercepted(f"the certificate that answers is of {issuer}, not of this federation's authority")
 
 
-def _issuer(open_stream: Open) -> str | None:
-    """Who signed the certificate that is shown at the other end, whatever it is worth; None without TLS."""
+def _issuer(open_stream: Open, name: str) -> str | None:
+    """Who signed the certificate that is shown for a name, whatever it is worth; None without TLS."""
     context = _context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     try:
-        with open_stream() as stream, context.wrap_socket(stream) as wrapped:
+        # By name: on a port that is shared, who asks for none is led to somebody else.
+        with open_stream() as stream, context.wrap_socket(stream, server_hostname=name) as wrapped:
             shown = wrapped.getpeercert(binary_form=True)
         issuer = x509.load_der_x509_certificate(shown or b"").issuer.rfc4514_string()
     except (OSError, ValueError, CoordinatorUnreachable):

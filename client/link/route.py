@@ -10,8 +10,6 @@ from urllib.parse import unquote, urlsplit
 
 from common.errors import CoordinatorUnreachable
 
-PROXY_PORT = 3128
-
 _ANSWER_LIMIT = 16 * 1024
 _STATUS = re.compile(rb"HTTP/1\.[01] ([0-9]{3})\b")
 _SPELLING = "Write it as host:port; an IPv6 address stands in brackets."
@@ -68,17 +66,17 @@ def place_of(address: str) -> Place:
 
 
 def proxy_of(url: str) -> Proxy:
-    """The proxy that ``http://[name:password@]host[:port]`` names.
+    """The proxy that ``http://[name:password@]host:port`` names.
 
     Raises:
         CoordinatorUnreachable: It names none.
     """
     try:
         parts = urlsplit(url)
-        place = Place(parts.hostname or "", parts.port or PROXY_PORT)
+        place = Place(parts.hostname or "", parts.port or 0)
     except ValueError:
         place = Place("", 0)
-    if not place.host or parts.scheme != "http":
+    if not place.host or not place.port or parts.scheme != "http":
         raise CoordinatorUnreachable("the proxy's URL is none", hint="Write it as http://HOST:PORT.")
     credentials = f"{unquote(parts.username)}:{unquote(parts.password or '')}" if parts.username else ""
     return Proxy(place, credentials)

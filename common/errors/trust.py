@@ -139,8 +139,8 @@ class ContractExpired(TrustError):  # noqa: D101
 
 class StudyUnknown(TrustError):  # noqa: D101
     code = "study-unknown"
-    public = "No study of that name or digest has been proposed to this site."
-    hint = "`consilium site studies` lists those that were."
+    public = "No study of that name or digest has been proposed."
+    hint = "`consilium site studies`, or `consilium study status` at the coordinator, lists those that were."
 
 
 class StudyUnapproved(TrustError):  # noqa: D101

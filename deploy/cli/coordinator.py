@@ -133,7 +133,7 @@ def revoke(
 
 def start(home: Home = DEFAULT_HOME, passphrase_file: options.PassphraseFile = None) -> None:
     """Run the coordinator's daemon: it serves the sites and runs the studies that were started."""
-    from deploy.cli.daemons import stopping
+    from deploy.daemons import stopping
     from server.coordinator import Coordinator
     from server.status import CoordinatorStatus
 

@@ -50,6 +50,8 @@ def enrol(
         return
     digits = authority.fingerprint
     typer.echo(f"site {identity.name} is enrolled in federation {identity.federation}")
+    if identity.name != opened.settings.name:
+        typer.echo(f"note: this home calls itself {opened.settings.name}; is the invitation another site's?")
     typer.echo(f"authority   {' '.join(digits[at : at + 4] for at in range(0, len(digits), 4))}")
     typer.echo("Compare these digits with the coordinator's by telephone. Nothing runs until you approve it.")
 
@@ -101,7 +103,7 @@ def start(
     """Run the site's daemon: connected to the coordinator, it answers tasks that the hospital approved."""
     from client.cohorts.home import open_home
     from client.daemon import SiteDaemon, SiteStatus
-    from deploy.cli.daemons import stopping
+    from deploy.daemons import stopping
 
     opened = open_home(home)
     daemon = SiteDaemon(opened, device=device, passphrase=options.passphrase(passphrase_file))

@@ -159,10 +159,11 @@ def show_summary(run: Mapping[str, Any], out: Path) -> None:
             console.print(f"note: {site}: {note}")
     for line in _notes(run):
         console.print(line)
-    console.print(f"model   {out / 'model.safetensors'}")
-    console.print(f"report  {out / 'report.html'}")
+    # In one piece, however narrow the terminal: paths are copied from it.
+    console.print(f"model   {out / 'model.safetensors'}", soft_wrap=True)
+    console.print(f"report  {out / 'report.html'}", soft_wrap=True)
     if (out / EVIDENCE).is_dir():
-        console.print(f"audit   consilium audit verify {out / EVIDENCE}")
+        console.print(f"audit   consilium audit verify {out / EVIDENCE}", soft_wrap=True)
 
 
 def _spent(run: Mapping[str, Any]) -> dict[str, float]:

@@ -13,6 +13,9 @@ from deploy.cli.coordinator import DEFAULT_HOME, Home
 from deploy.cli.screen import print_json
 
 LOOK_S = 0.5
+TELLING_S = 3.0
+"""In which a site's daemon has told the coordinator what was decided a moment ago."""
+
 STOP_EXAMPLE = "Example: consilium study stop lungs --home /srv/coordinator --by 'C. Coordinator'"
 PROPOSE_EXAMPLE = "Example: consilium study propose lungs.toml --home /srv/coordinator --days 90"
 
@@ -63,10 +66,20 @@ def start(
     as_json: options.Json = False,
 ) -> None:
     """Have the coordinator's daemon run a study with the sites that approved it."""
+    from common.errors import StudyUnapproved
     from server.proposals import Proposals, RunOrder
 
     proposals = Proposals(home.expanduser() / "studies")
     digest = proposals.find(study)
+    needed = sites or proposals.contract(digest).resolved_study().federation.min_sites
+    until = time.monotonic() + TELLING_S
+    while (approved := _approved(proposals, digest)) < needed and time.monotonic() < until:
+        time.sleep(LOOK_S)
+    if approved < needed:  # it would end at once, and a contract has one run
+        raise StudyUnapproved(
+            f"{approved} of {needed} sites have approved {study}",
+            hint="`consilium study status` says who has; start it when enough have, or with a lower --sites.",
+        )
     proposals.order(digest, RunOrder(sites, wait_s))
     if as_json:
         print_json({"study": proposals.contract(digest).name, "contract": digest})
@@ -144,6 +157,11 @@ def results(
         print_json({"out": str(folder), "final": run["final"], "files": run["files"]})
         return
     show_summary(run, folder)
+
+
+def _approved(proposals: Any, digest: str) -> int:
+    """How many sites have approved a contract, as far as they told."""
+    return list(proposals.decisions(digest).values()).count("approved")
 
 
 def _standing(proposals: Any, digest: str) -> dict[str, Any]:

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from client.cohorts.home import open_home
-from client.daemon import SiteDaemon
+from client.daemon import SiteDaemon, SiteStatus
 from client.site import site_of
 from common.errors import ConsiliumError
-from deploy.cli.daemons import stopping
+from deploy.daemons import stopping
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -22,7 +22,7 @@ def main(arguments: Sequence[str]) -> int:
     home, config = map(Path, arguments)
     site = site_of(json.loads(config.read_bytes()))
     try:
-        with stopping("consilium.site") as stop:
+        with stopping("consilium.site", lambda: SiteStatus.read(home)) as stop:
             SiteDaemon(open_home(home), place=lambda _: site).run(stop)
     except ConsiliumError as error:
         sys.stderr.write(f"{error.code}: {error.private or error.public}\n")

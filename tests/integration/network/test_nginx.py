@@ -124,6 +124,15 @@ def test_the_web_site_keeps_its_port(before: Running, certificate: tuple[bytes, 
                 assert tls.getpeercert(binary_form=True) == shown
 
 
+def test_a_coordinator_that_is_away_is_not_taken_for_the_web_site(
+    federation: Federation, before: Running
+) -> None:
+    federation.server.stop(0.2)
+    with before() as nginx:
+        error = error_of(probe(target(federation, nginx.port), now()))
+    assert error is not None and error.code == "coordinator-unreachable"
+
+
 def test_all_who_enrol_come_from_nginx(federation: Federation, before: Running, tmp_path: Path) -> None:
     bind = ("proxy_pass $behind;", "proxy_pass $behind; proxy_bind 127.0.0.9;")
     with before(bind=bind) as nginx:

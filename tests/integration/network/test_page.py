@@ -9,7 +9,7 @@ import pytest
 from client.link import Timing
 from common.link.transport import KEEPALIVE_TIME_MS, KEEPALIVE_TIMEOUT_MS
 from deploy.cli.coordinator import init
-from server.link.enrolment import TRIES_EACH, TRIES_TOGETHER
+from server.link.enrolment import TOGETHER, TRIES_EACH
 from tests.integration.network.nginx import PAGE, block
 
 SAID = re.sub(r"\s+", " ", PAGE.read_text(encoding="utf-8"))
@@ -21,7 +21,7 @@ SAID = re.sub(r"\s+", " ", PAGE.read_text(encoding="utf-8"))
         f"| every {KEEPALIVE_TIME_MS // 1000} s,",
         f"| after {KEEPALIVE_TIMEOUT_MS // 1000} s the connection counts as lost",
         f"up to {Timing().longest_s:g} s |",
-        f"{TRIES_EACH} attempts a minute from one, {TRIES_TOGETHER} from all",
+        f"{TRIES_EACH} attempts a minute from one, {TOGETHER * TRIES_EACH} from all",
     ],
 )
 def test_a_figure_is_the_programs(figure: str) -> None:

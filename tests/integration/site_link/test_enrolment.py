@@ -102,6 +102,18 @@ def test_nobody_is_there(coordinator: Coordinator, tmp_path: Path) -> None:
     coordinator.start()
 
 
+@pytest.mark.parametrize(
+    "proxy", ["https://127.0.0.1:3128", "socks5://127.0.0.1:1080", "127.0.0.1:3128", "http://127.0.0.1", ""]
+)
+def test_a_proxy_that_cannot_be_used_is_not_passed_over(
+    coordinator: Coordinator, tmp_path: Path, proxy: str
+) -> None:
+    with pytest.raises(CoordinatorUnreachable, match="proxy"):
+        enrol(tmp_path / "link", coordinator.invitation(), now(), proxy=proxy)
+    assert coordinator.requests == []
+    assert not (tmp_path / "link").exists()
+
+
 OTHERS = Authority.new("0123456789ab", now())
 
 WRONG: dict[str, Callable[[Coordinator, EnrolReply, EnrolRequest], EnrolReply]] = {

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 
-from deploy.cli.pulse import Pulse
-from deploy.cli.supervision import Manager
+from deploy.daemons.pulse import Pulse
+from deploy.daemons.supervision import Manager
 
 
 class Hand:

@@ -48,12 +48,12 @@ def test_no_addresses(address: str) -> None:
 def test_proxies() -> None:
     proxy = proxy_of("http://al%40der:s3%3Acret@proxy.example:8080")
     assert (proxy.place, proxy.credentials) == (Place("proxy.example", 8080), "al@der:s3:cret")
-    assert proxy_of("http://proxy.example").place == Place("proxy.example", 3128)
-    assert proxy_of("http://proxy.example").credentials == ""
+    assert proxy_of("http://proxy.example:3128").credentials == ""
 
 
 @pytest.mark.parametrize(
-    "url", ["", "proxy:3128", "https://p:1", "http://:s3cret@:1", "http://s3cret@p:99999"]
+    "url",
+    ["", "proxy:3128", "https://p:1", "http://p", "http://:s3cret@:1", "http://s3cret@p:99999"],
 )
 def test_no_proxies(url: str) -> None:
     with pytest.raises(CoordinatorUnreachable) as caught:

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-from deploy.cli.pulse import Pulse
+from deploy.daemons.pulse import Pulse
 
 LOOK_S = 0.25
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Thread
 
-from deploy.cli.pulse import Pulse
-from deploy.cli.supervision import Standing, supervised
+from deploy.daemons.pulse import Pulse
+from deploy.daemons.supervision import Standing, supervised
 
 
 @contextmanager
