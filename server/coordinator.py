@@ -11,10 +11,11 @@ from common import __version__
 from common.chain import Clock, utc_now
 from common.contract import code_digest
 from common.errors import ConsiliumError, StudyStopped
+from common.evidence.settings import SettingsWitness
 from common.link.envelope import Sealed, Statement
 from server.conduct import conduct
 from server.link.grid import LinkGrid
-from server.link.home import CoordinatorHome
+from server.link.home import SETTINGS_FILE, CoordinatorHome
 from server.link.server import LinkServer
 from server.proposals import Proposals, RunOrder
 from server.record import described, read_run, write_run
@@ -56,6 +57,8 @@ class Coordinator:
             PortTaken: The port of the settings is in use.
         """
         bound = self._server.start(port)
+        settings = SettingsWitness(self.home.audit, self.home.folder, (SETTINGS_FILE,))
+        settings.look()
         self._note("coordinator.started", version=__version__, port=bound, code_digest=code_digest())
         log.info("listening on port %s for the sites of federation %s", bound, self.home.federation)
         self._told = set(self.proposals.digests())
@@ -63,6 +66,7 @@ class Coordinator:
         try:
             self._board.listening(bound)
             while not stop.wait(LOOK_S):
+                settings.look()
                 self._tell()
                 for digest, order in self.proposals.ordered():
                     self._begin(digest, order)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from flwr.app import RecordDict
 
@@ -12,6 +13,10 @@ from client.policy import check_hours, check_policy, check_study
 from common.contract import Contract, code_digest, installed_digest
 from common.contract.task import require_within
 from common.errors import CodeDiffers, ContractExpired, StudyUnapproved, StudyWithdrawn
+from common.study import Study
+
+if TYPE_CHECKING:
+    from client.site import Site
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +86,26 @@ def require_approvable(consents: Consents, contract: Contract, cohort: str) -> N
     Raises:
         CodeDiffers: Other code is installed.
         ConsiliumError: As :func:`client.policy.check_policy`.
+        DataError: As :func:`require_suitable`.
     """
     from client.site import Site  # torch, which a check of a task need not wait for
 
     require_code(contract)
     site = Site(consents.home.settings.name, home=str(consents.home.folder), cohort=cohort)
-    check_policy(site, contract.resolved_study())
+    study = contract.resolved_study()
+    check_policy(site, study)
+    require_suitable(site, study)
+
+
+def require_suitable(site: Site, study: Study) -> None:
+    """Let a cohort pass that the study could train on, as far as that shows without a picture.
+
+    Raises:
+        DataError: It is not what the study is about, or has too few cases for it.
+    """
+    from client.cases import site_cases  # as above
+
+    site_cases(site.source.entries(study), site.name, study)
 
 
 def require_code(contract: Contract) -> None:

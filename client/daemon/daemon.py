@@ -7,7 +7,7 @@ import os
 import threading
 from uuid import uuid4
 
-from client.cohorts.home import Home
+from client.cohorts.home import POLICY_FILE, SITE_FILE, Home
 from client.consent import Approved, Consents
 from client.daemon.desk import Desk, Place
 from client.daemon.status import StatusBoard
@@ -18,6 +18,7 @@ from common import __version__
 from common.chain import Clock, utc_now
 from common.contract import code_digest
 from common.errors import ConsiliumError, NotEnrolled
+from common.evidence.settings import SettingsWitness
 from common.link.blobs import BlobStore
 from common.link.envelope import COORDINATOR, Sealed, Statement, seal
 
@@ -86,9 +87,11 @@ class SiteDaemon:
             )
             worker = threading.Thread(target=self._desk.work, name="tasks", daemon=True)
             worker.start()
+            settings = SettingsWitness(self._home.audit_log, self._home.folder, (SITE_FILE, POLICY_FILE))
+            settings.look()
             self._home.audit("site.started", version=__version__, code_digest=greeting.code_digest)
             telling = threading.Thread(
-                target=self._tell_decisions, args=(stop,), name="decisions", daemon=True
+                target=self._tell_decisions, args=(stop, settings), name="decisions", daemon=True
             )
             telling.start()
             try:
@@ -103,9 +106,10 @@ class SiteDaemon:
                 self._home.audit("site.stopped")
                 self._board.stopped()
 
-    def _tell_decisions(self, stop: threading.Event) -> None:
+    def _tell_decisions(self, stop: threading.Event, settings: SettingsWitness) -> None:
         """Let the coordinator know how each contract stands, whoever decided and in whatever process."""
         while not stop.wait(LOOK_S):
+            settings.look()
             if self._link is None or self._board.status.link != "connected":
                 self._told.clear()
                 continue
@@ -176,6 +180,10 @@ class SiteDaemon:
         after = self._board.status  # which stays what it was while the same is tried again
         if (after.link, after.problem) != (before.link, before.problem):
             log.info("link: %s%s", state, f" ({error.code}: {error.hint})" if error else "")
+
+    def acknowledged(self, task: str, digest: str) -> None:
+        """Record that the coordinator has what was sent."""
+        self._home.audit("release.acknowledged", task=task, digest=digest)
 
     def refused(self, error: ConsiliumError, about: str) -> None:
         """Record what was not handed on."""

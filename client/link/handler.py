@@ -52,6 +52,9 @@ class Handler(Protocol):
     def state(self, state: LinkState, error: ConsiliumError | None) -> None:
         """Take note of how the link stands, and of what is in its way."""
 
+    def acknowledged(self, task: str, digest: str) -> None:
+        """The coordinator has the reply to a task; ``digest`` is that of what was signed."""
+
     def refused(self, error: ConsiliumError, about: str) -> None:
         """Take note that something which arrived was not handed on.
 

@@ -112,6 +112,7 @@ class Incoming:
         if self._outbox.remove(task, str(digest)):
             with self._lock:
                 self._at_work.discard(task)
+            self._handler.acknowledged(task, str(digest))
         elif self._outbox.holds(task):
             raise EnvelopeRefused(f"an acknowledgement of task {task} names another reply than the one held")
         self._seen.take(statement)

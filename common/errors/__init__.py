@@ -15,7 +15,7 @@
     │   ├── CaseCorrupt, CaseTooWide
     │   └── PacsUnreachable, PacsRefused, PacsIncomplete, PacsQueryTooWide
     ├── RunError                           5   a federation that cannot go on
-    │   ├── SiteRefused, QuorumNotReached, StudyStopped, NothingLearned
+    │   ├── SiteRefused, QuorumNotReached, StudyStopped, StudyUnfinished, NothingLearned
     │   ├── UpdateRefused, ModelDiverged, TaskInvalid
     │   ├── BudgetSpent, TargetSpent, ReservationClosed
     │   └── PrivacyRequired, UnitRefused, PrivacyViolated
@@ -27,7 +27,7 @@
     │   └── MixedInstallation, FlowerMoved, EngineFailed, ExecutorDied
     └── TrustError                         7   identity, consent, the link
         ├── KeyUnsafe, KeyUnreadable, IdentityExists, NotEnrolled
-        ├── CertificateRefused, CertificateExpired, SiteRevoked
+        ├── CertificateRefused, CertificateExpired, SiteRevoked, SiteUninvited
         ├── InvitationInvalid, InvitationUsed, InvitationExpired, EnrolmentLimited
         ├── SiteConnectedTwice, CoordinatorUnreachable, TlsIntercepted
         ├── ProtocolMismatch, EnvelopeRefused, EnvelopeReplayed, ClockSkewed, BlobRefused
@@ -82,6 +82,7 @@ from common.errors.federation import (
     RunError,
     SiteRefused,
     StudyStopped,
+    StudyUnfinished,
     TargetSpent,
     TaskInvalid,
     UnitRefused,
@@ -141,6 +142,7 @@ from common.errors.trust import (
     ProtocolMismatch,
     SiteConnectedTwice,
     SiteRevoked,
+    SiteUninvited,
     StudyUnapproved,
     StudyUnknown,
     StudyWithdrawn,
@@ -157,6 +159,7 @@ __all__ = [
     "CertificateRefused",
     "CertificateExpired",
     "SiteRevoked",
+    "SiteUninvited",
     "InvitationInvalid",
     "InvitationUsed",
     "InvitationExpired",
@@ -221,6 +224,7 @@ __all__ = [
     "NothingFound",
     "NothingLearned",
     "StudyStopped",
+    "StudyUnfinished",
     "OutputExists",
     "OutputUnwritable",
     "PacsIncomplete",

@@ -23,6 +23,12 @@ class QuorumNotReached(RunError):  # noqa: D101
     hint = "Mend what keeps the sites above away, or lower min_sites or raise deadline_s in [federation]."
 
 
+class StudyUnfinished(RunError):  # noqa: D101
+    code = "study-unfinished"
+    public = "The study has no results yet."
+    hint = "`consilium study status` says how it stands; `study results --wait` waits for its end."
+
+
 class StudyStopped(RunError):  # noqa: D101
     code = "study-stopped"
     public = "The study was stopped at the coordinator before its last round."

@@ -13,7 +13,7 @@ class MachineError(ConsiliumError):
 
 class OutputExists(MachineError):  # noqa: D101
     code = "output-exists"
-    public = "The output folder already holds something."
+    public = "Where the output should go, there is something already."
     hint = "Choose another --out, or add --overwrite to replace an earlier run."
 
 

@@ -35,6 +35,12 @@ class NotEnrolled(TrustError):  # noqa: D101
     hint = "Ask the coordinator for an invitation and run `consilium site enrol --invitation FILE`."
 
 
+class SiteUninvited(TrustError):  # noqa: D101
+    code = "site-uninvited"
+    public = "No site of that name was ever invited."
+    hint = "`consilium coordinator sites` lists those that were."
+
+
 class CertificateRefused(TrustError):  # noqa: D101
     code = "certificate-refused"
     public = "A certificate is not one that this federation gave for this purpose."

@@ -17,5 +17,8 @@ SUITES = "ECDHE-PSK-AES128-CBC-SHA"
 IN_FORCE = "grpc" not in sys.modules or os.environ.get(VARIABLE) == SUITES
 """Whether gRPC was, or will be, loaded with the variable set."""
 
+# Its own lines on the console speak of addresses and sockets; what they mean is said with a code.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
 # Whatever was there before: a looser list would let TLS 1.2 in.
 os.environ[VARIABLE] = SUITES

@@ -73,8 +73,10 @@ def invite(
 ) -> None:
     """Invite a site: one file, for one use, to be sent on a way that you trust."""
     from common.errors import OutputExists
-    from common.identity import write_invitation
+    from common.identity import is_site_name, write_invitation
 
+    if not is_site_name(site):
+        raise typer.BadParameter("1 to 40 of a-z, 0-9 and -, the first and last no -", param_hint="SITE")
     if out.exists():
         raise OutputExists(f"{out} is there already", hint="Choose another --out.")
     with _open(home, passphrase_file) as opened:

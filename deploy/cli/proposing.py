@@ -138,7 +138,7 @@ def results(
     as_json: options.Json = False,
 ) -> None:
     """Show the scores of a study that has ended, and where its model and report lie."""
-    from common.errors import NothingLearned
+    from common.errors import StudyUnfinished
     from deploy.cli.progress import show_summary
     from server.proposals import Proposals
     from server.record import read_run
@@ -150,9 +150,7 @@ def results(
         time.sleep(LOOK_S)
         run = read_run(folder)
     if run is None or run["final"] is None:
-        raise NothingLearned(
-            f"{study} has no results yet", hint="`consilium study status` says how it stands."
-        )
+        raise StudyUnfinished(f"{study} has come to no results")
     if as_json:
         print_json({"out": str(folder), "final": run["final"], "files": run["files"]})
         return

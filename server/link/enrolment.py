@@ -193,7 +193,7 @@ class Enrolment:
         """Whether anything of a site was good until now: its certificates, invitations and tasks end.
 
         Raises:
-            NotEnrolled: There is no such site, and none was invited by that name.
+            SiteUninvited: There is no such site, and none was invited by that name.
             AuditBroken, DiskFull, OutputUnwritable: The audit log cannot say so; it is revoked all the same.
         """
         changed = self._members.revoke(site, self._now())

@@ -166,7 +166,7 @@ class CoordinatorHome:
         """
         folder = folder.absolute()
         if not (folder / SETTINGS_FILE).is_file():
-            raise HomeMissing(f"{folder} holds no {SETTINGS_FILE}", hint=_MISSING)
+            raise HomeMissing(f"{folder} holds no {SETTINGS_FILE}")
         settings = read_settings(folder / SETTINGS_FILE)
         authority = Authority.read(folder / AUTHORITY, passphrase)
         tls_key, signing_key = (read_key(folder / which, passphrase) for which in (TLS_KEY, SIGNING_KEY))
@@ -245,7 +245,6 @@ class CoordinatorHome:
         return identity.not_after - now < (identity.not_after - identity.not_before) / 2
 
 
-_MISSING = "Make one with `consilium coordinator init`, or name it with --home."
 _ANEW = f"Move {CERTIFICATE_FILE} away, and the next start makes one for the key that is there."
 
 

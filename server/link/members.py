@@ -17,7 +17,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, func, insert, select, update
 
-from common.errors import CertificateRefused, InvitationUsed, NotEnrolled, SiteRevoked
+from common.errors import CertificateRefused, InvitationUsed, SiteRevoked, SiteUninvited
 from common.identity import Identity, public_text
 from server.link.database import Database
 from server.link.database import certificate as certificates
@@ -178,7 +178,7 @@ class Members:
         """Whether anything of a site was good until now: its certificates, invitations and tasks end.
 
         Raises:
-            NotEnrolled: There is no such site, and none was invited by that name.
+            SiteUninvited: There is no such site, and none was invited by that name.
         """
         time = iso(now)
         with self._database.writing() as connection:
@@ -193,9 +193,7 @@ class Members:
                 changed += _end_certificates(connection, node_id, time)
                 changed += cancel_all(connection, node_id, SiteRevoked.code)
             elif connection.scalar(select(invitations.c.id).where(invitations.c.site == name)) is None:
-                raise NotEnrolled(
-                    f"no site {name!r} was invited", hint="`consilium coordinator sites` lists them."
-                )
+                raise SiteUninvited(f"no site {name!r} was invited")
             return changed > 0
 
 

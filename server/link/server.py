@@ -129,7 +129,10 @@ class LinkServer:
         try:
             bound = int(self._server.add_secure_port(place, self._listener.credentials()))
         except RuntimeError:
-            raise PortTaken(f"cannot listen on {place}") from None
+            raise PortTaken(
+                f"cannot listen on {place}",
+                hint="Stop the program that holds the port, or set another `listen` in coordinator.toml.",
+            ) from None
         self._server.start()
         self._warden.start()
         return bound
@@ -178,7 +181,7 @@ class LinkServer:
         """Whether anything of a site was good until now; its connections are cut at once.
 
         Raises:
-            NotEnrolled: There is no such site, and none was invited by that name.
+            SiteUninvited: There is no such site, and none was invited by that name.
             AuditBroken, DiskFull, OutputUnwritable: The audit log cannot say so; it is revoked all the same.
         """
         try:

@@ -57,6 +57,12 @@ def _code_of_the_drafts(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(f"client.consent.check.{name}", lambda: CODE)
 
 
+@pytest.fixture(autouse=True)
+def _any_cohort_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These cohorts have no case at all."""
+    monkeypatch.setattr("client.consent.check.require_suitable", lambda site, study: None)
+
+
 @pytest.fixture
 def hospital(tmp_path: Path) -> Hospital:
     """A hospital with the cohorts ``chest`` and ``knee``."""

@@ -9,10 +9,12 @@ import pytest
 from flwr.app import RecordDict
 
 from client.consent import Consents, check_task, consented, require_approvable
+from client.consent.check import require_suitable
 from common.contract import Contract
 from common.errors import (
     CodeDiffers,
     CohortUnknown,
+    CohortUnsuitable,
     ConsiliumError,
     ContractExpired,
     ContractInvalid,
@@ -181,6 +183,9 @@ def test_what_could_not_run_is_not_to_be_approved(
     require_approvable(hospital.consents, contract, "chest")
     with pytest.raises(CodeDiffers):
         require_approvable(hospital.consents, contract_with(code_digest="0" * 64), "chest")
+    with monkeypatch.context() as patch, pytest.raises(CohortUnsuitable):
+        patch.setattr("client.consent.check.require_suitable", require_suitable)
+        require_approvable(hospital.consents, contract, "chest")
     hospital.policy('[studies]\nmodels = ["lstm"]\n')
     with pytest.raises(PolicyRefused):
         require_approvable(hospital.consents, contract, "chest")

@@ -20,8 +20,8 @@ from common.errors import (
     InvitationExpired,
     InvitationInvalid,
     InvitationUsed,
-    NotEnrolled,
     SiteRevoked,
+    SiteUninvited,
 )
 from common.identity import (
     Authority,
@@ -262,7 +262,7 @@ def test_who_was_only_invited_can_be_revoked(desk: Any) -> None:
     assert desk.enrolment.revoke("north")
     with pytest.raises(SiteRevoked):
         desk.enrol(invitation)
-    with pytest.raises(NotEnrolled):
+    with pytest.raises(SiteUninvited):
         desk.enrolment.revoke("south")
 
 

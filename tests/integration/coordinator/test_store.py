@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.errors import DiskFull, HomeInvalid, NotEnrolled, OutputUnwritable
+from common.errors import DiskFull, HomeInvalid, OutputUnwritable, SiteUninvited
 from common.link.envelope import Sealed
 from server.link.store import OPEN, LinkStore, Reception, State, Task
 
@@ -193,7 +193,7 @@ def test_a_revocation_leaves_answers_and_other_sites_alone(
     assert queued.members.revoke("north", clock())
     assert not queued.members.revoke("north", clock())
     assert states(queued, *IDS, "other") == ["answered", "cancelled", "cancelled", "queued"]
-    with pytest.raises(NotEnrolled):
+    with pytest.raises(SiteUninvited):
         queued.members.revoke("nowhere", clock())
 
 

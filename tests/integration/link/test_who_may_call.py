@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 import pytest
 
-from common.errors import NotEnrolled, PortTaken
+from common.errors import PortTaken, SiteUninvited
 from common.identity.authority import Authority, site_request
 from common.identity.keys import key_of, key_pem, new_tls_key
 from common.identity.names import coordinator_name, new_federation
@@ -230,7 +230,7 @@ def test_a_defect_says_nothing_but_that_it_is_one(
 
 
 def test_only_who_is_known_can_be_revoked(server: LinkServer) -> None:
-    with pytest.raises(NotEnrolled):
+    with pytest.raises(SiteUninvited):
         server.revoke("nobody")
 
 

@@ -52,6 +52,7 @@ class Recorder:
     contracts: list[Sealed] = field(default_factory=list)
     states: list[tuple[LinkState, ConsiliumError | None]] = field(default_factory=list)
     refusals: list[tuple[str, str]] = field(default_factory=list)
+    acknowledgements: list[tuple[str, str]] = field(default_factory=list)
     told: threading.Condition = field(default_factory=threading.Condition)
 
     def offer(self, task: OfferedTask) -> None:
@@ -65,6 +66,9 @@ class Recorder:
 
     def state(self, state: LinkState, error: ConsiliumError | None) -> None:
         self._note(self.states, (state, error))
+
+    def acknowledged(self, task: str, digest: str) -> None:
+        self._note(self.acknowledgements, (task, digest))
 
     def refused(self, error: ConsiliumError, about: str) -> None:
         self._note(self.refusals, (error.code, about))
