@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from common.errors import BlobRefused
+from common.link.behind import Behind
 from common.link.blobs import BlobStore
 from common.link.link_pb2 import BlobChunk, BlobRequest, BlobStatus
 from common.link.link_pb2_grpc import LinkStub
@@ -39,11 +40,13 @@ def fetch(link: LinkStub, blobs: BlobStore, digest: str, size: int) -> None:
 
 def _fetch_from(link: LinkStub, blobs: BlobStore, digest: str, size: int, offset: int) -> None:
     stream: Iterator[BlobChunk] = link.FetchBlob(BlobRequest(digest=digest, offset=offset))
-    for chunk in stream:
-        if (chunk.digest, chunk.offset, chunk.size) != (digest, offset, size):
-            raise BlobRefused(f"asked for blob {digest[:12]} from byte {offset}, was sent something else")
-        blobs.append(digest, offset, size, chunk.data)
-        offset += len(chunk.data)
+    with Behind(blobs.append) as keeping:
+        for chunk in stream:
+            if (chunk.digest, chunk.offset, chunk.size) != (digest, offset, size):
+                raise BlobRefused(f"asked for blob {digest[:12]} from byte {offset}, was sent something else")
+            keeping.go_on(digest, offset, size, chunk.data)
+            offset += len(chunk.data)
+        keeping.result()
     blobs.finish(digest)
 
 

@@ -58,6 +58,7 @@ TOUCHES_DATA: tuple[str, ...] = (
     "common/link/blobs.py",
     "common/link/envelope.py",
     "common/link/records.py",
+    "common/link/running.py",
     "common/link/seen.py",
     "common/metrics/",
     "common/models/",

@@ -21,20 +21,17 @@ import os
 import re
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from common.chain import locked, sync_folder
 from common.errors import BlobRefused
 from common.files import unwritable
+from common.link.running import Piece, Running
 
-if TYPE_CHECKING:
-    from hashlib import _Hash
-
-Piece = bytes | bytearray | memoryview
 Parts = Sequence[Piece]
 T = TypeVar("T")
 
@@ -56,26 +53,6 @@ def digest_of(parts: Iterable[Piece]) -> str:
     return sha.hexdigest()
 
 
-@dataclass(slots=True)
-class _Running:
-    """SHA-256 of the first ``size`` bytes of the unfinished file with that number."""
-
-    inode: int
-    size: int = 0
-    sha: _Hash = field(default_factory=hashlib.sha256)
-
-    def take(self, data: Piece) -> None:
-        """Take in the bytes that follow."""
-        self.sha.update(data)
-        self.size += len(data)
-
-    def catch_up(self, file: FileIO) -> None:
-        """Take in what is in the file by now."""
-        file.seek(self.size)
-        while data := file.read(CHUNK_BYTES):
-            self.take(data)
-
-
 class BlobStore:
     """Blobs in one folder; several processes and threads may use it.
 
@@ -93,7 +70,7 @@ class BlobStore:
     def __init__(self, folder: Path, limit_bytes: int) -> None:
         self.folder = folder
         self.limit_bytes = limit_bytes
-        self._running: dict[str, _Running] = {}
+        self._running: dict[str, Running] = {}
         self._sound: dict[str, _Stamp] = {}
         with self._coded():
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -103,11 +80,10 @@ class BlobStore:
 
         Args:
             parts: Its bytes.
-            digest: Where it is known, so that it need not be computed again. A wrong one makes a blob that
-                is never given out.
+            digest: Where it is known, so that what is here already need not be hashed.
 
         Raises:
-            BlobRefused: There is no room for it.
+            BlobRefused: There is no room for it, or that is not its digest.
             DiskFull, OutputUnwritable: It cannot be written.
         """
         digest = digest_of(parts) if digest is None else digest
@@ -118,9 +94,7 @@ class BlobStore:
             if file is None:
                 return digest
             try:
-                file.truncate(0)
-                for part in parts:
-                    _write(file, memoryview(part).cast("B"))
+                _write_checked(file, parts, digest)
                 self._complete(digest, size, file)
             except BaseException:  # nobody will go on with it: its room is given back
                 self._unfinished(digest, size).unlink(missing_ok=True)
@@ -145,7 +119,8 @@ class BlobStore:
     def read(self, digest: str) -> memoryview:
         """The blob's bytes, mapped into memory.
 
-        They are hashed at the first time, and again whenever the file was touched since.
+        They are hashed at the first time, unless they were when this store wrote them, and again whenever the
+        file was touched since.
 
         Raises:
             BlobRefused: It is not here, or its bytes are others; then it is removed, to be sent again.
@@ -157,7 +132,7 @@ class BlobStore:
                 view = _mapped(file.fileno(), status.st_size)
         except OSError:
             raise BlobRefused(f"blob {digest[:12]} is not in the store or cannot be read") from None
-        stamp = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        stamp = _stamp(status)
         if self._sound.get(digest) != stamp:
             if digest_of([view]) != digest:
                 self.remove(digest)
@@ -266,10 +241,10 @@ class BlobStore:
         if size < total:
             raise BlobRefused(f"blob {digest[:12]} has {size} of {total} bytes")
         running = self._caught_up(digest, file)
-        if running.sha.hexdigest() != digest:  # or another process replaced the file unnoticed
-            running = _Running(running.inode)
+        if running.digest != digest:  # or another process replaced the file unnoticed
+            running = Running(running.inode)
             running.catch_up(file)
-        if running.sha.hexdigest() != digest:
+        if running.digest != digest:
             path.unlink()
             self._forget(digest)
             raise BlobRefused(f"the bytes of blob {digest[:12]} are others than its digest names")
@@ -283,13 +258,15 @@ class BlobStore:
             self._unfinished(digest, total).replace(self._path(digest))
         sync_folder(self.folder)
         self._forget(digest)
+        # All of it was hashed on its way in, and nobody writes to a blob that is complete.
+        _remember(self._sound, digest, _stamp(os.fstat(file.fileno())))
 
-    def _caught_up(self, digest: str, file: FileIO) -> _Running:
+    def _caught_up(self, digest: str, file: FileIO) -> Running:
         """The hash of all that the file holds; the file is locked."""
         status = os.fstat(file.fileno())
         running = self._running.get(digest)
         if running is None or running.inode != status.st_ino or running.size > status.st_size:
-            running = _Running(status.st_ino)
+            running = Running(status.st_ino)
             _remember(self._running, digest, running)
         running.catch_up(file)
         return running
@@ -328,7 +305,10 @@ class BlobStore:
         with self._coded(), self._locked():
             if not path.is_file():
                 return False
+            known = self._sound.get(digest) == _stamp(path.stat())
             os.utime(path)
+            if known:
+                _remember(self._sound, digest, _stamp(path.stat()))
             return True
 
     def _forget(self, digest: str) -> None:
@@ -380,9 +360,29 @@ def _mapped(handle: int, size: int) -> memoryview:
     return memoryview(mmap.mmap(handle, size, access=mmap.ACCESS_READ) if size else b"")
 
 
+def _stamp(status: os.stat_result) -> _Stamp:
+    """What changes whenever a file is written to."""
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _write_checked(file: FileIO, parts: Parts, digest: str) -> None:
+    """Fill the file; hashing, which is as slow as writing, goes on beside it."""
+    with ThreadPoolExecutor(1, "hash") as beside:
+        hashing = beside.submit(digest_of, parts)
+        file.truncate(0)
+        for part in parts:
+            _write(file, memoryview(part).cast("B"))
+        if hashing.result() != digest:
+            raise BlobRefused(f"the bytes of blob {digest[:12]} are others than its digest names")
+
+
 def _write(file: FileIO, data: memoryview) -> None:
+    start, size = file.tell(), len(data)
     while data:
         data = data[file.write(data) or 0 :]
+    # With this Linux begins to write them to the disk, and waits for nothing: the synchronising at the end of
+    # a blob finds most of it done. It drops only pages that are on the disk by then.
+    os.posix_fadvise(file.fileno(), start, size, os.POSIX_FADV_DONTNEED)
 
 
 def _remember(known: dict[str, T], digest: str, value: T) -> None:

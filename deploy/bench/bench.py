@@ -86,10 +86,24 @@ def _private_step() -> Results:
     return measure()
 
 
+def _link() -> Results:
+    from deploy.bench.link import measure
+
+    return measure()
+
+
+def _round() -> Results:
+    from deploy.bench.round import measure
+
+    return measure()
+
+
 BENCHES: dict[str, Callable[[], Results]] = {
     "simulation": _simulation,
     "intake": _intake,
     "private-step": _private_step,
+    "link": _link,
+    "round": _round,
 }
 
 

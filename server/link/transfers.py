@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
 from common.errors import BlobRefused
+from common.link.behind import Behind
 from common.link.blobs import BlobStore
 from common.link.link_pb2 import BlobChunk, BlobRequest, BlobStatus
 from common.link.records import announced
@@ -98,14 +99,16 @@ class Transfers:
             ConsiliumError: The site may not go on.
             MachineError: They cannot be kept.
         """
-        store, digest, size, there = self.sent_by(call.site.node_id), None, 0, 0
-        for chunk in chunks:
-            if not chunk.data or (digest is not None and (digest, size) != (chunk.digest, chunk.size)):
-                raise BlobRefused(f"{call.site.name} sent a piece of nothing, or of another blob")
-            call.touch()
-            digest, size = chunk.digest, chunk.size
-            there = store.append(digest, chunk.offset, size, chunk.data)
-        if digest is None:
+        store, digest, size = self.sent_by(call.site.node_id), "", 0
+        with Behind(store.append) as keeping:
+            for chunk in chunks:
+                if not chunk.data or (digest and (digest, size) != (chunk.digest, chunk.size)):
+                    raise BlobRefused(f"{call.site.name} sent a piece of nothing, or of another blob")
+                call.touch()
+                digest, size = chunk.digest, chunk.size
+                keeping.go_on(digest, chunk.offset, size, chunk.data)
+            there = keeping.result()
+        if there is None:
             raise BlobRefused(f"{call.site.name} sent no piece at all")
         if there == size:
             store.finish(digest)
