@@ -60,8 +60,8 @@ def _answer(order: Order, given: BlobStore, made: BlobStore) -> Done:
     context = Context(run_id=1, node_id=1, node_config=dict(order.site), state=RecordDict(), run_config={})
     reply: Message = app(request, context)
     records, parts = described(reply.content)
-    for pieces in parts.values():
-        made.put(pieces)
+    for digest, pieces in parts.items():
+        made.put(pieces, digest)
     return Done(order.task, records)
 
 
