@@ -2,8 +2,8 @@
 
 Both move as many bytes between two processes of this machine, over TLS 1.3 with certificates at both ends, to
 the site and from it in turn, and medians are compared. The rival moves them from memory to memory and does no
-more. The link does all that it does for a hospital from asking for a transfer on: it reads a blob from a store
-on the disk, and answers when it is whole, checked against its digest and written durably at the other end.
+more. The link does all that it does for a hospital from asking for a transfer on: it reads a blob from a
+store, and answers when it is whole, checked against its digest and written durably at the other end.
 What comes before is not timed: that the sender puts the blob into its store, and hashes it while it does.
 
 A small call is the question how much of a blob has come, which passes every check of who asks, or a heartbeat
