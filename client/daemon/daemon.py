@@ -47,6 +47,7 @@ class SiteDaemon:
         self._consents = Consents(home, now)
         self._board = StatusBoard(home.folder, os.getpid(), now)
         self._told: dict[str, str] = {}  # how each contract stood when the coordinator was last told
+        self._link_told: tuple[LinkState, str] | None = None  # how the link stood when the log was last told
         self._desk: Desk | None = None
         self._link: LinkClient | None = None
 
@@ -104,6 +105,9 @@ class SiteDaemon:
             except ConsiliumError as error:  # no task runs either; the next look may find it mended
                 log.error("decisions cannot be read: %s: %s", error.code, error.hint)
                 continue
+            except Exception as defect:  # noqa: BLE001  the thread's edge: decisions are told for ever
+                log.error("decisions cannot be read: internal: %s", type(defect).__name__)
+                continue
             for digest, status in standing.items():
                 if self._told.get(digest) != status:
                     self._told[digest] = status
@@ -159,8 +163,19 @@ class SiteDaemon:
         """Show how the link stands."""
         before = self._board.status
         self._board.link(state, error)
+        self._note_link(state, error.code if error else "")
         if (state, error.code if error else "") != (before.link, before.problem):
             log.info("link: %s%s", state, f" ({error.code}: {error.hint})" if error else "")
+
+    def _note_link(self, state: LinkState, code: str) -> None:
+        """Record when the link stands, ends or is refused: once, however often it is tried again."""
+        if state == "connecting" or (state, code) == self._link_told:
+            return
+        self._link_told = state, code
+        try:
+            self._home.audit(f"link.{state}", code=code or None)
+        except ConsiliumError as error:  # where the log cannot be written, no task runs either
+            log.error("the audit log cannot be written: %s: %s", error.code, error.hint)
 
     def refused(self, error: ConsiliumError, about: str) -> None:
         """Record what was not handed on."""

@@ -6,7 +6,8 @@ import logging
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
@@ -24,6 +25,7 @@ def stopping(name: str) -> Iterator[threading.Event]:
     log, stop = logging.getLogger(name), threading.Event()
     log.addHandler(handler)
     log.setLevel(logging.INFO)
+    threading.excepthook, hook = _defect(log), threading.excepthook
     signals = (signal.SIGINT, signal.SIGTERM)
     before = [signal.signal(each, lambda *_: stop.set()) for each in signals]
     try:
@@ -31,4 +33,16 @@ def stopping(name: str) -> Iterator[threading.Event]:
     finally:
         for each, handled in zip(signals, before, strict=True):
             signal.signal(each, handled)
+        threading.excepthook = hook
         log.removeHandler(handler)
+
+
+def _defect(log: logging.Logger) -> Callable[[threading.ExceptHookArgs], None]:
+    """Tells of a thread that a defect has ended: type and place of the error, as its text may quote data."""
+
+    def tell(ended: threading.ExceptHookArgs) -> None:
+        place = traceback.extract_tb(ended.exc_traceback)[-1:]
+        where = "".join(f" in {frame.name}, line {frame.lineno}" for frame in place)
+        log.error("internal: %s%s", ended.exc_type.__name__, where)
+
+    return tell

@@ -31,12 +31,17 @@ def enrol(
     from client.cohorts.home import open_home
     from client.link import enrol as enrolled_with
     from common.chain import utc_now
+    from common.errors import TrustError
     from common.identity import anchor_of, read_invitation
 
     opened, now = open_home(home), utc_now()
-    read = read_invitation(invitation, now)
     passphrase = options.passphrase(passphrase_file)
-    identity = enrolled_with(opened.folder / "link", read, now, proxy=proxy, passphrase=passphrase)
+    try:
+        read = read_invitation(invitation, now)
+        identity = enrolled_with(opened.folder / "link", read, now, proxy=proxy, passphrase=passphrase)
+    except TrustError as error:
+        opened.audit("enrolment.refused", code=error.code)
+        raise
     authority = anchor_of(identity.authority)
     opened.audit(
         "site.enrolled",
