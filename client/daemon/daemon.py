@@ -15,6 +15,7 @@ from client.executor import Executor
 from client.link import Greeting, LinkClient, LinkState, OfferedTask, SiteIdentity, link_client
 from client.site import Site
 from common import __version__
+from common.audit import Fact
 from common.chain import Clock, utc_now
 from common.contract import code_digest
 from common.errors import ConsiliumError, NotEnrolled
@@ -57,6 +58,7 @@ class SiteDaemon:
         self._consents = Consents(home, now)
         self._board = StatusBoard(home.folder, os.getpid(), now)
         self._told: dict[str, str] = {}  # how each contract stood when the coordinator was last told
+        self._link_told: tuple[LinkState, str] | None = None  # how the link stood when the log was last told
         self._desk: Desk | None = None
         self._link: LinkClient | None = None
 
@@ -118,6 +120,9 @@ class SiteDaemon:
             except ConsiliumError as error:  # no task runs either; the next look may find it mended
                 log.error("decisions cannot be read: %s: %s", error.code, error.hint)
                 continue
+            except Exception as defect:  # noqa: BLE001  the thread's edge: decisions are told for ever
+                log.error("decisions cannot be read: internal: %s", type(defect).__name__)
+                continue
             for digest, status in standing.items():
                 if self._told.get(digest) != status:
                     self._told[digest] = status
@@ -178,12 +183,27 @@ class SiteDaemon:
         before = self._board.status
         self._board.link(state, error)
         after = self._board.status  # which stays what it was while the same is tried again
+        self._note_link(state, error.code if error else "")
         if (after.link, after.problem) != (before.link, before.problem):
             log.info("link: %s%s", state, f" ({error.code}: {error.hint})" if error else "")
 
+    def _note_link(self, state: LinkState, code: str) -> None:
+        """Record when the link stands, ends or is refused: once, however often it is tried again."""
+        if state == "connecting" or (state, code) == self._link_told:
+            return
+        self._link_told = state, code
+        self._note(f"link.{state}", code=code or None)
+
+    def _note(self, event: str, **facts: Fact) -> None:
+        """Tell the audit log what the link's threads must not fail for."""
+        try:
+            self._home.audit(event, **facts)
+        except ConsiliumError as error:  # where the log cannot be written, no task runs either
+            log.error("the audit log cannot be written: %s: %s", error.code, error.hint)
+
     def acknowledged(self, task: str, digest: str) -> None:
         """Record that the coordinator has what was sent."""
-        self._home.audit("release.acknowledged", task=task, digest=digest)
+        self._note("release.acknowledged", task=task, digest=digest)
 
     def refused(self, error: ConsiliumError, about: str) -> None:
         """Record what was not handed on."""

@@ -29,7 +29,7 @@ from common.evidence.heads import PeerHeads
 from common.link.blobs import BlobStore
 from common.link.envelope import COORDINATOR
 from common.link.records import restored
-from common.tasks import refusal_content
+from common.tasks import read_refusal, refusal_content
 
 log = logging.getLogger("consilium.site")
 
@@ -120,19 +120,29 @@ class Desk:
     def _answered(self, task: OfferedTask) -> RecordDict | None:
         """What to reply; None where nobody waits for it."""
         try:
-            return self._run(task, self._check(task))
+            return self._made_of(task, self._run(task, self._check(task)))
         except Cancelled:
             self._home.audit("task.cancelled", task=task.id, contract=task.contract_digest)
             return None
         except ConsiliumError as error:
-            event = "task.failed" if isinstance(error, ExecutorDied) else "task.refused"
-            self._home.audit(event, task=task.id, contract=task.contract_digest, code=error.code)
-            log.warning("task %s: %s", task.id[:8], error.code)
+            self._note_refusal(task, error.code)
             return refusal_content(error.refusal(), self._identity().name)
         except Exception as defect:  # noqa: BLE001  the thread's edge: one task must not end all later ones
             self._home.audit("task.failed", task=task.id, contract=task.contract_digest, code="internal")
             log.error("task %s: internal: %s", task.id[:8], type(defect).__name__)  # its text may quote data
             return refusal_content(ConsiliumError().refusal(), self._identity().name)
+
+    def _made_of(self, task: OfferedTask, reply: RecordDict) -> RecordDict:
+        """What the process that trains made, which may be a refusal as well."""
+        refusal = read_refusal(reply)
+        if refusal is not None:
+            self._note_refusal(task, refusal.code)
+        return reply
+
+    def _note_refusal(self, task: OfferedTask, code: str) -> None:
+        event = "task.failed" if code in (ExecutorDied.code, ConsiliumError.code) else "task.refused"
+        self._home.audit(event, task=task.id, contract=task.contract_digest, code=code)
+        log.warning("task %s: %s", task.id[:8], code)
 
     def _check(self, task: OfferedTask) -> Approved:
         return check_task(self._consents, task.contract_digest, task.message_type, task.content, self._now())

@@ -36,8 +36,7 @@ def main(arguments: Sequence[str]) -> None:
     orders, lifeline, given, made, limit_bytes = arguments
     # Ctrl-C reaches the whole process group; the daemon decides when its child ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr)
-    private_log.disabled = True  # the daemon's console shows codes alone
+    _show_codes_alone()
     threading.Thread(target=_end_with, args=(int(lifeline),), daemon=True).start()
     adopt_identity(run_id=1)
     limit = int(limit_bytes)
@@ -63,6 +62,18 @@ def _answer(order: Order, given: BlobStore, made: BlobStore) -> Done:
     for digest, pieces in parts.items():
         made.put(pieces, digest)
     return Done(order.task, records)
+
+
+def _show_codes_alone() -> None:
+    """Let nothing onto the daemon's console but our own lines: what libraries print there may quote data."""
+    console = os.fdopen(os.dup(2), "w", buffering=1)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)  # also for what is not written in Python
+    os.close(nowhere)
+    handler = logging.StreamHandler(console)
+    handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+    logging.getLogger("consilium").addHandler(handler)
+    private_log.disabled = True
 
 
 def _end_with(lifeline: int) -> None:

@@ -32,11 +32,17 @@ def enrol(
     from client.cohorts.home import open_home
     from client.daemon.joining import join
     from common.chain import utc_now
+    from common.errors import TrustError
     from common.identity import anchor_of, read_invitation
 
     opened, now = open_home(home), utc_now()
-    read, passphrase = read_invitation(invitation, now), options.passphrase(passphrase_file)
-    identity = join(opened, read, now, proxy=proxy, passphrase=passphrase)
+    passphrase = options.passphrase(passphrase_file)
+    try:
+        read = read_invitation(invitation, now)
+        identity = join(opened, read, now, proxy=proxy, passphrase=passphrase)
+    except TrustError as error:
+        opened.audit("enrolment.refused", code=error.code)
+        raise
     authority = anchor_of(identity.authority)
     told = {
         "site": identity.name,

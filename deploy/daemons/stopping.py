@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import signal
 import sys
+import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from threading import Thread
 
 from deploy.daemons.pulse import Pulse
 from deploy.daemons.supervision import Standing, supervised
@@ -28,13 +29,26 @@ def stopping(name: str, standing: Callable[[], Standing]) -> Iterator[Pulse]:
     log, stop = logging.getLogger(name), Pulse()
     log.addHandler(handler)
     log.setLevel(logging.INFO)
+    threading.excepthook, hook = _defect(log), threading.excepthook
     signals = (signal.SIGINT, signal.SIGTERM)
     # In a thread: what it interrupts may hold the event's lock.
-    before = [signal.signal(each, lambda *_: Thread(target=stop.set).start()) for each in signals]
+    before = [signal.signal(each, lambda *_: threading.Thread(target=stop.set).start()) for each in signals]
     try:
         with supervised(stop, standing):
             yield stop
     finally:
         for each, handled in zip(signals, before, strict=True):
             signal.signal(each, handled)
+        threading.excepthook = hook
         log.removeHandler(handler)
+
+
+def _defect(log: logging.Logger) -> Callable[[threading.ExceptHookArgs], None]:
+    """Tells of a thread that a defect has ended: type and place of the error, as its text may quote data."""
+
+    def tell(ended: threading.ExceptHookArgs) -> None:
+        place = traceback.extract_tb(ended.exc_traceback)[-1:]
+        where = "".join(f" in {frame.name}, line {frame.lineno}" for frame in place)
+        log.error("internal: %s%s", ended.exc_type.__name__, where)
+
+    return tell

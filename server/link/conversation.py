@@ -95,6 +95,8 @@ class Conversations:
             )
         elif error is not None:
             self.door.refused(session.call, error)
+        elif not session.call.began:  # gRPC takes no message far too large, and does not say so
+            self.door.refused(session.call, EnvelopeRefused("a session that ended before it began"))
 
     def _listen(self, session: Session, messages: Iterator[FromSite]) -> None:
         try:

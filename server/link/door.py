@@ -26,6 +26,7 @@ from common.errors import (
     ConsiliumError,
     CoordinatorUnreachable,
     EnrolmentLimited,
+    EnvelopeRefused,
     MachineError,
     SiteConnectedTwice,
 )
@@ -58,6 +59,7 @@ class Call:
         identity: Who calls; None until that is known.
         row: The site that calls; None until it was let in.
         audited: Whether what is refused from here on is audited elsewhere.
+        began: Whether a message of the call has arrived.
         heard: When the caller last did something, by the monotonic clock.
         error: Why the call ends; None as long as it may go on.
         ended_at: When that was decided.
@@ -69,6 +71,7 @@ class Call:
     identity: Identity | None = None
     row: SiteRow | None = None
     audited: bool = False
+    began: bool = False
     heard: float = field(default_factory=time.monotonic)
     error: ConsiliumError | None = None
     ended_at: float = 0.0
@@ -146,10 +149,10 @@ class Door:
             yield call
             return
         except grpc.RpcError:  # the caller has gone, or was cut off
-            error = call.error or CoordinatorUnreachable("the call was cut off")
-            call.audited = call.error is None
-        except ConsiliumError as refused:
-            error = refused
+            error = call.error or _cut_off(call)
+            call.audited = call.error is None and call.began
+        except ConsiliumError as refused:  # to a call that we ended, gRPC may also say that no more came
+            error = call.error or refused
         except Exception as defect:  # noqa: BLE001 (the process's edge: its text must not reach the caller)
             error = self.defect(defect)
         finally:
@@ -213,6 +216,13 @@ class Door:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         _private_log.error("%s in %s, line %s", type(error).__name__, frame.name, frame.lineno)
         return ConsiliumError()
+
+
+def _cut_off(call: Call) -> ConsiliumError:
+    """Why a call ended that we did not end; gRPC does not say, but it takes no message far too large."""
+    if call.began:
+        return CoordinatorUnreachable("the call was cut off")
+    return EnvelopeRefused("the call ended before a message of it could be taken in")
 
 
 def status_of(error: ConsiliumError) -> grpc.StatusCode:

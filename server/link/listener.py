@@ -46,6 +46,7 @@ class Listener:
         self._grace_s = grace_s
         self._lock = threading.Lock()
         self._certificate = home.certificate()
+        self._is_new = False  # the certificate, to gRPC
         self._looked = time.monotonic()
         self._begun: deque[float] = deque()
         self._peers: OrderedDict[str, None] = OrderedDict()
@@ -83,16 +84,28 @@ class Listener:
             self._log.note("link.refused", code=CertificateRefused.code, call=HANDSHAKE)
         if now - self._looked >= LOOK_S:
             self._looked = now
-            self._certificate = self._home.certificate()
+            self._renew(self._home.certificate())
 
     def _configuration(self) -> grpc.ServerCertificateConfiguration:
         pair = (self._home.tls_key_pem, self._certificate)
         return grpc.ssl_server_certificate_configuration([pair], self._home.authority.pem)
 
-    def _handshake(self) -> grpc.ServerCertificateConfiguration:
-        # Called by gRPC for each connection: it must be quick, and must not raise.
+    def _renew(self, certificate: bytes) -> None:
+        with self._lock:
+            self._is_new = self._is_new or certificate != self._certificate
+            self._certificate = certificate
+
+    def _handshake(self) -> grpc.ServerCertificateConfiguration | None:
+        """What a connection is met with from now on; None for what the one before was met with.
+
+        Called by gRPC for each connection: it must be quick, and must not raise. Whatever is returned is
+        taken for new, and what it takes the place of is freed while other handshakes may still use it
+        (https://github.com/grpc/grpc/issues/36693): answered with a configuration each time, a hundred
+        connections at once end the process.
+        """
         with self._lock:
             self._begun.append(time.monotonic())
             if len(self._begun) > _MOST_PEERS:
                 self._begun.popleft()
-        return self._configuration()
+            is_new, self._is_new = self._is_new, False
+            return self._configuration() if is_new else None

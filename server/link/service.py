@@ -30,7 +30,7 @@ from common.link.link_pb2 import (
 )
 from common.link.transport import MAX_MESSAGE_BYTES
 from server.link.conversation import Conversations
-from server.link.door import Door
+from server.link.door import Call, Door
 from server.link.home import CoordinatorHome
 from server.link.transfers import Transfers
 
@@ -57,7 +57,7 @@ class Service:
         """The certificate of a site that was invited."""
         with self.door.answering("Enrol", context) as call:
             identity = self.door.identify(call)
-            asked = _only(EnrolRequest, messages)
+            asked = _only(call, EnrolRequest, messages)
             call.audited = True  # by the enrolment, with the invitation
             pem = self.home.enrolment.enrol(identity, asked.csr, asked.invitation_id, context.peer())
             return EnrolReply(
@@ -71,7 +71,7 @@ class Service:
         """A further certificate of a site."""
         with self.door.answering("Renew", context) as call:
             identity = self.door.admit(call)
-            asked = _only(RenewRequest, messages)
+            asked = _only(call, RenewRequest, messages)
             call.audited = True  # by the enrolment
             return RenewReply(certificate=self.home.enrolment.renew(identity, asked.csr))
 
@@ -79,25 +79,25 @@ class Service:
         """What is said to a site as long as it is connected."""
         with self.door.answering("Session", context) as call:
             self.door.admit(call)
-            yield from self.conversations.hold(call, _all(FromSite, messages))
+            yield from self.conversations.hold(call, _all(call, FromSite, messages))
 
     def fetch_blob(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[BlobChunk]:
         """Weights of a task, from an offset on."""
         with self.door.answering("FetchBlob", context) as call:
             self.door.admit(call)
-            yield from self.transfers.fetch(call, _only(BlobRequest, messages))
+            yield from self.transfers.fetch(call, _only(call, BlobRequest, messages))
 
     def blob_offset(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> BlobStatus:
         """How much of some weights a site has sent."""
         with self.door.answering("BlobOffset", context) as call:
             self.door.admit(call)
-            return self.transfers.status(call, _only(BlobRequest, messages))
+            return self.transfers.status(call, _only(call, BlobRequest, messages))
 
     def store_blob(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> BlobStatus:
         """How much of some weights a site has sent, after these pieces of them."""
         with self.door.answering("StoreBlob", context) as call:
             self.door.admit(call)
-            return self.transfers.store(call, _all(BlobChunk, messages))
+            return self.transfers.store(call, _all(call, BlobChunk, messages))
 
 
 def handlers(service: Service) -> list[grpc.GenericRpcHandler]:
@@ -123,27 +123,28 @@ def _encoded(message: Message) -> bytes:
     return bytes(message.SerializeToString())
 
 
-def _all(kind: type[Kind], messages: Iterator[bytes]) -> Iterator[Kind]:
-    """The messages, decoded as they come.
+def _all(call: Call, kind: type[Kind], messages: Iterator[bytes]) -> Iterator[Kind]:
+    """The messages of a call, at least one, decoded as they come.
 
     Raises:
-        EnvelopeRefused: One is too large or cannot be read.
+        EnvelopeRefused: There is none, or one is too large or cannot be read.
     """
     for data in messages:
+        call.began = True
         if len(data) > MAX_MESSAGE_BYTES:
             raise EnvelopeRefused(f"a message of {len(data)} bytes; at most {MAX_MESSAGE_BYTES} are allowed")
         try:
             yield kind.FromString(data)
         except DecodeError:
             raise EnvelopeRefused("a message that cannot be read") from None
+    if not call.began:
+        raise EnvelopeRefused("a call without a message")
 
 
-def _only(kind: type[Kind], messages: Iterator[bytes]) -> Kind:
+def _only(call: Call, kind: type[Kind], messages: Iterator[bytes]) -> Kind:
     """The one message of a call.
 
     Raises:
         EnvelopeRefused: There is none, it is too large, or it cannot be read.
     """
-    for message in _all(kind, messages):
-        return message
-    raise EnvelopeRefused("a call without its message")
+    return next(_all(call, kind, messages))

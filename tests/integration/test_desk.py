@@ -19,7 +19,7 @@ from client.daemon.status import StatusBoard
 from client.executor import Cancelled
 from client.link import OfferedTask
 from client.site import Site
-from common.errors import ConsiliumError, ExecutorDied, StudyWithdrawn
+from common.errors import BudgetSpent, ExecutorDied, StudyWithdrawn
 from common.identity import new_tls_key
 from common.link.blobs import BlobStore
 from common.link.records import described, restored
@@ -105,11 +105,19 @@ def events(home: Home) -> list[tuple[str, Any]]:
 
 
 def test_an_answer_is_logged_before_it_leaves(desk: Any, home: Home) -> None:
-    records, _ = described(refusal_content(ConsiliumError().refusal(), "alder"))
+    records, _ = described(RecordDict())
     made, executor, outbox = desk(lambda: records)
     work(made, task(1), task(2))
     assert list(outbox.replies) == [task(1).id, task(2).id] and executor.ran == 2
     assert [event for event, _ in events(home)][-4:] == ["task.received", "release.sent"] * 2
+
+
+def test_what_the_training_process_refuses_is_logged_as_refused(desk: Any, home: Home) -> None:
+    records, _ = described(refusal_content(BudgetSpent().refusal(), "alder"))
+    made, _, outbox = desk(lambda: records)
+    work(made, task(1))
+    assert [code_of(sealed) for sealed in outbox.replies.values()] == ["budget-spent"]
+    assert events(home)[-2:] == [("task.refused", "budget-spent"), ("release.sent", None)]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -291,3 +292,18 @@ def test_the_log_is_not_read_while_nothing_was_decided(
     consents.state(proposed, NOW)
     monkeypatch.setattr(Witness, "_told", _interrupted)
     consents.state(proposed, NOW)
+
+
+def test_who_reads_while_the_first_decision_is_made_is_not_told_of_a_rollback(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process writes register and log between our reading the one and the other."""
+    reader, compare, late = Consents(hospital.home), Witness.compare, [contract_with()]
+
+    def slow(self: Witness, entries: Any) -> None:
+        if late:
+            hospital.receive(late.pop())
+        compare(self, entries)
+
+    monkeypatch.setattr(Witness, "compare", slow)
+    assert list(reader.known().values()) == ["small"]

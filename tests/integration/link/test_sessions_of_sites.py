@@ -88,16 +88,6 @@ def test_clocks_that_differ_a_little_are_borne(seconds: int, alder: Hospital) ->
         pass
 
 
-def test_who_says_nothing_is_sent_away(alder: Hospital, birch: Hospital, told: Told) -> None:
-    with birch.session() as other, alder.calling() as line:
-        began = time.monotonic()
-        assert line.goodbye().code == "protocol-mismatch"
-        assert time.monotonic() - began < 2.0
-        assert told("link.refused", site="alder", code="protocol-mismatch")
-        other.say(heartbeat=Heartbeat(time_ms=1))
-        assert other.expect("heartbeat")
-
-
 @pytest.mark.parametrize(
     "first", [FromSite(heartbeat=Heartbeat()), FromSite(), FromSite(status=Status(state="ready"))]
 )
@@ -194,33 +184,6 @@ def test_a_certificate_that_expires_ends_its_session(alder: Hospital, clock: Clo
         clock.ahead = timedelta(days=31)
         assert line.goodbye(2.0).code == "certificate-expired"
     assert told("link.disconnected", site="alder", code="certificate-expired")
-
-
-@pytest.mark.parametrize(
-    "content",
-    [b"\xff\xff\xff", FromSite(progress=Progress(what="x" * 5_000_000)).SerializeToString()],
-    ids=["malformed", "oversize"],
-)
-def test_a_message_that_cannot_be_read_ends_its_session(
-    content: bytes, alder: Hospital, birch: Hospital, told: Told
-) -> None:
-    with birch.session() as other:
-        welcome, last = alder.raw([content])
-        assert welcome.HasField("welcome") and last.goodbye.code == "envelope-refused"
-        other.say(heartbeat=Heartbeat(time_ms=1))
-        assert other.expect("heartbeat")
-    assert told("message.refused", site="alder", code="envelope-refused", kind="session")
-    assert told("link.disconnected", site="alder", code="envelope-refused")
-
-
-def test_a_message_far_too_large_is_not_even_taken_in(alder: Hospital, birch: Hospital, told: Told) -> None:
-    with birch.session() as other:
-        with pytest.raises(grpc.RpcError) as raised:
-            alder.raw([bytes(20 * 2**20)])
-        assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        other.say(heartbeat=Heartbeat(time_ms=1))
-        assert other.expect("heartbeat")
-    assert told("link.disconnected", site="alder")
 
 
 def test_a_site_that_does_not_read_is_not_listened_to(alder: Hospital, server: LinkServer) -> None:

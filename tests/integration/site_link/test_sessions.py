@@ -14,8 +14,7 @@ import pytest
 
 from client.link import Greeting, LinkClient, SiteIdentity, enrol, link_client, meet
 from client.link.identity import COORDINATOR
-from common.errors import HomeBusy, SiteRevoked, TlsIntercepted
-from common.identity import Authority
+from common.errors import HomeBusy, SiteRevoked
 from common.link import transport
 from common.link.link_pb2 import FromCoordinator
 from tests.integration.site_link.conftest import QUICK, Recorder, Run
@@ -262,18 +261,6 @@ def test_through_a_proxy(coordinator: Coordinator, recorder: Recorder, tmp_path:
         f"CONNECT {coordinator.address} HTTP/1.1"
     ]
     assert (site.folder / COORDINATOR).stat().st_mode & 0o777 == 0o600  # it may hold the proxy's password
-
-
-def test_a_coordinator_under_another_authority_is_not_spoken_to(
-    coordinator: Coordinator, recorder: Recorder, running: Run
-) -> None:
-    port = int(coordinator.address.rpartition(":")[2])
-    coordinator.stop()
-    coordinator.start(port, Authority.new(coordinator.federation, now()))
-    with running(wait=False):
-        recorder.wait(lambda: recorder.codes("refused"))
-    assert recorder.codes("refused")[0] == TlsIntercepted.code
-    assert coordinator.hellos == []
 
 
 def test_one_process_at_a_time(recorder: Recorder, running: Run, site: SiteIdentity) -> None:

@@ -81,19 +81,6 @@ def test_a_task_too_old_to_know_is_reported(
     assert (recorder.refusals, recorder.tasks) == ([("clock-skewed", "task")], [])
 
 
-def test_a_task_twice_in_a_session_is_a_replay(
-    coordinator: Coordinator, recorder: Recorder, running: Run, content: RecordDict
-) -> None:
-    with running():
-        task = coordinator.task(content)
-        coordinator.say(task)
-        recorder.wait(lambda: recorder.tasks)
-        coordinator.say(task)
-        recorder.wait(lambda: recorder.refusals)
-    assert recorder.refusals == [("envelope-replayed", "task")]
-    assert len(recorder.tasks) == 1
-
-
 def test_an_acknowledged_task_is_a_replay_for_ever_after(
     coordinator: Coordinator, recorder: Recorder, running: Run, content: RecordDict, finish: Finish
 ) -> None:
