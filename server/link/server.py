@@ -129,6 +129,7 @@ class LinkServer:
         try:
             bound = int(self._server.add_secure_port(place, self._listener.credentials()))
         except RuntimeError:
+            self.stop(0.0)
             raise PortTaken(
                 f"cannot listen on {place}",
                 hint="Stop the program that holds the port, or set another `listen` in coordinator.toml.",

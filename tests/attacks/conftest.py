@@ -49,6 +49,7 @@ def whole_federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Feder
         with made_quick():
             folder = tmp_path_factory.mktemp("federation")
             made = stack.enter_context(running(folder, free_port()))
+            assert made.usual  # while all are there to hear of it
         yield made
 
 
