@@ -7,9 +7,12 @@ from collections.abc import Callable
 import grpc
 
 from client.link.identity import SiteIdentity
+from common.link.link_pb2 import BlobRequest, BlobStatus
 from common.link.link_pb2_grpc import EnrolmentStub, LinkStub
+from common.link.pieces import decoded
 from common.link.transport import channel
 
+_LINK = "/consilium.link.v1.Link"
 Dial = Callable[[SiteIdentity], grpc.Channel]
 
 
@@ -26,8 +29,13 @@ def dial(identity: SiteIdentity) -> grpc.Channel:
 
 
 def link_over(opened: grpc.Channel) -> LinkStub:
-    """The calls of a site that has enrolled."""
-    return LinkStub(opened)
+    """The calls of a site that has enrolled; those that move weights speak :mod:`common.link.pieces`."""
+    link = LinkStub(opened)
+    link.FetchBlob = opened.unary_stream(
+        f"{_LINK}/FetchBlob", request_serializer=BlobRequest.SerializeToString, response_deserializer=decoded
+    )
+    link.StoreBlob = opened.stream_unary(f"{_LINK}/StoreBlob", response_deserializer=BlobStatus.FromString)
+    return link
 
 
 def enrolment_over(opened: grpc.Channel) -> EnrolmentStub:

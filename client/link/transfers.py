@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from common.errors import BlobRefused
 from common.link.behind import Behind
 from common.link.blobs import BlobStore
-from common.link.link_pb2 import BlobChunk, BlobRequest, BlobStatus
+from common.link.link_pb2 import BlobRequest, BlobStatus
 from common.link.link_pb2_grpc import LinkStub
+from common.link.pieces import Piece, encoded
 
 
 def fetch(link: LinkStub, blobs: BlobStore, digest: str, size: int) -> None:
@@ -39,7 +40,7 @@ def fetch(link: LinkStub, blobs: BlobStore, digest: str, size: int) -> None:
 
 
 def _fetch_from(link: LinkStub, blobs: BlobStore, digest: str, size: int, offset: int) -> None:
-    stream: Iterator[BlobChunk] = link.FetchBlob(BlobRequest(digest=digest, offset=offset))
+    stream: Iterator[Piece] = link.FetchBlob(BlobRequest(digest=digest, offset=offset))
     with Behind(blobs.append) as keeping:
         for chunk in stream:
             if (chunk.digest, chunk.offset, chunk.size) != (digest, offset, size):
@@ -73,8 +74,8 @@ def upload(link: LinkStub, blobs: BlobStore, digest: str, timeout_s: float) -> N
         raise BlobRefused(f"the coordinator has {stored.offset} bytes of {digest} and says that is not all")
 
 
-def _chunks(blobs: BlobStore, digest: str, offset: int) -> Iterator[BlobChunk]:
+def _chunks(blobs: BlobStore, digest: str, offset: int) -> Iterator[bytes]:
     size = blobs.size(digest)
     for data in blobs.chunks(digest, offset):
-        yield BlobChunk(digest=digest, offset=offset, size=size, data=data)
+        yield encoded(digest, offset, size, data)
         offset += len(data)

@@ -141,7 +141,7 @@ class BlobStore:
                 _remember(self._sound, digest, stamp)
         return view
 
-    def chunks(self, digest: str, offset: int = 0, size: int = CHUNK_BYTES) -> Iterator[bytes]:
+    def chunks(self, digest: str, offset: int = 0, size: int = CHUNK_BYTES) -> Iterator[memoryview]:
         """The blob's bytes from ``offset`` on, in pieces of ``size``.
 
         Raises:
@@ -150,7 +150,7 @@ class BlobStore:
         view = self.read(digest)
         if not 0 <= offset <= len(view):
             raise BlobRefused(f"blob {digest[:12]} has {len(view)} bytes and none at {offset}")
-        return (bytes(view[start : start + size]) for start in range(offset, len(view), size))
+        return (view[start : start + size] for start in range(offset, len(view), size))
 
     def offset(self, digest: str) -> int:
         """How many bytes of the blob are here, from its beginning."""

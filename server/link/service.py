@@ -8,7 +8,7 @@ else is.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -18,7 +18,6 @@ from google.protobuf.message import DecodeError, Message
 from common.errors import EnvelopeRefused
 from common.identity.keys import public_text
 from common.link.link_pb2 import (
-    BlobChunk,
     BlobRequest,
     BlobStatus,
     EnrolReply,
@@ -28,13 +27,15 @@ from common.link.link_pb2 import (
     RenewReply,
     RenewRequest,
 )
+from common.link.pieces import decoded
 from common.link.transport import MAX_MESSAGE_BYTES
 from server.link.conversation import Conversations
 from server.link.door import Call, Door
 from server.link.home import CoordinatorHome
 from server.link.transfers import Transfers
 
-Kind = TypeVar("Kind", bound=Message)
+Kind = TypeVar("Kind")
+Request = TypeVar("Request", bound=Message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +80,9 @@ class Service:
         """What is said to a site as long as it is connected."""
         with self.door.answering("Session", context) as call:
             self.door.admit(call)
-            yield from self.conversations.hold(call, _all(call, FromSite, messages))
+            yield from self.conversations.hold(call, _all(call, FromSite.FromString, messages))
 
-    def fetch_blob(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[BlobChunk]:
+    def fetch_blob(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
         """Weights of a task, from an offset on."""
         with self.door.answering("FetchBlob", context) as call:
             self.door.admit(call)
@@ -97,7 +98,7 @@ class Service:
         """How much of some weights a site has sent, after these pieces of them."""
         with self.door.answering("StoreBlob", context) as call:
             self.door.admit(call)
-            return self.transfers.store(call, _all(call, BlobChunk, messages))
+            return self.transfers.store(call, _all(call, decoded, messages))
 
 
 def handlers(service: Service) -> list[grpc.GenericRpcHandler]:
@@ -108,7 +109,7 @@ def handlers(service: Service) -> list[grpc.GenericRpcHandler]:
         "Link": {
             "Session": many(service.session, None, _encoded),
             "Renew": one(service.renew, None, _encoded),
-            "FetchBlob": many(service.fetch_blob, None, _encoded),
+            "FetchBlob": many(service.fetch_blob),
             "BlobOffset": one(service.blob_offset, None, _encoded),
             "StoreBlob": one(service.store_blob, None, _encoded),
         },
@@ -123,7 +124,7 @@ def _encoded(message: Message) -> bytes:
     return bytes(message.SerializeToString())
 
 
-def _all(call: Call, kind: type[Kind], messages: Iterator[bytes]) -> Iterator[Kind]:
+def _all(call: Call, decode: Callable[[bytes], Kind], messages: Iterator[bytes]) -> Iterator[Kind]:
     """The messages of a call, at least one, decoded as they come.
 
     Raises:
@@ -134,17 +135,18 @@ def _all(call: Call, kind: type[Kind], messages: Iterator[bytes]) -> Iterator[Ki
         if len(data) > MAX_MESSAGE_BYTES:
             raise EnvelopeRefused(f"a message of {len(data)} bytes; at most {MAX_MESSAGE_BYTES} are allowed")
         try:
-            yield kind.FromString(data)
+            yield decode(data)
         except DecodeError:
             raise EnvelopeRefused("a message that cannot be read") from None
     if not call.began:
         raise EnvelopeRefused("a call without a message")
 
 
-def _only(call: Call, kind: type[Kind], messages: Iterator[bytes]) -> Kind:
+def _only(call: Call, kind: type[Request], messages: Iterator[bytes]) -> Request:
     """The one message of a call.
 
     Raises:
         EnvelopeRefused: There is none, it is too large, or it cannot be read.
     """
-    return next(_all(call, kind, messages))
+    asked: Request = next(_all(call, kind.FromString, messages))
+    return asked

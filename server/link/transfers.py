@@ -17,7 +17,8 @@ from pathlib import Path
 from common.errors import BlobRefused
 from common.link.behind import Behind
 from common.link.blobs import BlobStore
-from common.link.link_pb2 import BlobChunk, BlobRequest, BlobStatus
+from common.link.link_pb2 import BlobRequest, BlobStatus
+from common.link.pieces import Piece, encoded
 from common.link.records import announced
 from server.link.door import Call
 from server.link.store import Task, Tasks
@@ -66,7 +67,7 @@ class Transfers:
             if store.size(digest) != size:
                 raise BlobRefused(f"blob {digest[:12]} has another length than the reply says")
 
-    def fetch(self, call: Call, request: BlobRequest) -> Iterator[BlobChunk]:
+    def fetch(self, call: Call, request: BlobRequest) -> Iterator[bytes]:
         """A blob from an offset on, for a site that is to have it.
 
         Raises:
@@ -79,7 +80,7 @@ class Transfers:
         size = self.given.size(digest)
         for data in self.given.chunks(digest, offset):
             call.touch()
-            yield BlobChunk(digest=digest, offset=offset, size=size, data=data)
+            yield encoded(digest, offset, size, data)
             offset += len(data)
 
     def status(self, call: Call, request: BlobRequest) -> BlobStatus:
@@ -91,7 +92,7 @@ class Transfers:
         store = self.sent_by(call.site.node_id)
         return BlobStatus(offset=store.offset(request.digest), complete=store.has(request.digest))
 
-    def store(self, call: Call, chunks: Iterator[BlobChunk]) -> BlobStatus:
+    def store(self, call: Call, chunks: Iterator[Piece]) -> BlobStatus:
         """How much of a blob a site has sent with these pieces; complete only if it is what it is named.
 
         Raises:
