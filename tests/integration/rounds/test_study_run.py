@@ -24,7 +24,7 @@ from server.study_run import RunPlan, run_study
 
 MakeGrid = Callable[..., Any]
 MakePlan = Callable[..., RunPlan]
-SCHEMA = Path(__file__).parents[2] / "docs" / "run.schema.json"
+SCHEMA = Path(__file__).parents[3] / "docs" / "run.schema.json"
 EVERYBODY = ("alder", "birch", "cedar", "dogwood")
 
 

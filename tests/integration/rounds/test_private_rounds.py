@@ -48,7 +48,7 @@ from server.rounds import RoundEngine
 from server.strategies import build_strategy
 from server.study_run import RunPlan, run_study
 
-SCHEMA = Path(__file__).parents[2] / "docs" / "run.schema.json"
+SCHEMA = Path(__file__).parents[3] / "docs" / "run.schema.json"
 NAMES = ("alder", "birch", "cedar")
 Say = Callable[[TrainTask], dict[str, Any]]
 
