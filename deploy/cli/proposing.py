@@ -13,7 +13,7 @@ from deploy.cli.coordinator import DEFAULT_HOME, Home
 from deploy.cli.screen import print_json
 
 LOOK_S = 0.5
-TELLING_S = 3.0
+TELLING_S = 10.0
 """In which a site's daemon has told the coordinator what was decided a moment ago."""
 
 STOP_EXAMPLE = "Example: consilium study stop lungs --home /srv/coordinator --by 'C. Coordinator'"
