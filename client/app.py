@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict
 from functools import lru_cache, partial
 from typing import Any
 
@@ -17,15 +16,19 @@ import torch
 from flwr.app import ArrayRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
+from client.breakdown import breakdown_of
 from client.cases import CaseCache, labels, patients, site_cases, unit_numbers
+from client.checkpoints import PLAIN, TaskFolder, task_folder
 from client.devices import choose_device, describe_device
-from client.policy import bounded_update, check_policy, limit_gpu
+from client.leaving import leaving_update, left_out_before
+from client.policy import check_policy, limit_gpu
 from client.site import Site, site_of
 from client.trainer import LocalPlan, mean_loss, predict, train
+from client.workbench import Workbench
 from common import __version__
 from common.errors import ConsiliumError, TaskInvalid
 from common.metrics import EvaluationSums
-from common.models import SequenceClassifier, build_model, load_state, state_of
+from common.models import SequenceClassifier, build_model, load_state
 from common.seeds import derive_seed
 from common.sequences import Cases
 from common.study import Study, from_canonical
@@ -40,11 +43,12 @@ from common.tasks import (
     description_content,
     evaluation_content,
     read_about,
+    read_contribution,
     refusal_content,
     weights_of,
 )
 from common.update import Contribution
-from common.weights import digest, subtract
+from common.weights import digest
 
 log = logging.getLogger("consilium.client")
 private_log = logging.getLogger("consilium.private")  # may name files and rows: silent in a daemon
@@ -78,6 +82,21 @@ def train_round(site: Site, content: RecordDict) -> RecordDict:
     task = read_about(content, TrainTask)
     study = _study(task.study)
     check_policy(site, study)
+    left_out = left_out_before(site, task, study)
+    folder = task_folder(site.state, site.name, "training", task)
+    prepared = partial(_workbench, site, task, study, content)
+    if study.privacy is not None and study.privacy.at_sites:
+        # Here, because plain federations need not wait for Opacus to be imported.
+        from client.private_round import train_round_privately
+
+        contribution = train_round_privately(site, task, study, folder, prepared)
+    else:
+        contribution = _train(task, folder, prepared)
+    return contribution_content(contribution, leaving_update(site, task, study, contribution.delta, left_out))
+
+
+def _workbench(site: Site, task: TrainTask, study: Study, content: RecordDict) -> Workbench:
+    """The task laid out for training; whatever can be wrong with it before training is wrong here."""
     base = _base.read(content, task.base_digest)
     device = _device(site)
     model = _model(task.study, base, device)
@@ -89,25 +108,28 @@ def train_round(site: Site, content: RecordDict) -> RecordDict:
         proximal_mu=task.proximal_mu,
         class_weights=task.class_weights,
     )
-    given = _train(site, task, study, model, cases, plan)
-    delta = bounded_update(site, subtract(state_of(model), base))
-    about: dict[str, Any] = {"site": site.name, "round": task.round, "base_digest": task.base_digest}
-    return contribution_content(Contribution(delta=delta, **about, **given))
+    return Workbench(site, model, base, cases, plan)
 
 
-def _train(
-    site: Site, task: TrainTask, study: Study, model: SequenceClassifier, cases: Cases, plan: LocalPlan
-) -> dict[str, Any]:
-    """Train as the study asks; what the contribution says of it."""
-    if study.privacy is not None and study.privacy.at_sites:
-        # Here, because plain federations need not wait for Opacus to be imported.
-        from client.private_round import train_round_privately
-
-        entries = site_cases(site.source.entries(study), site.name, study).train
-        units = unit_numbers(entries, study.privacy.unit)
-        return asdict(train_round_privately(site, task, study, model, cases, units, plan))
-    base_loss = mean_loss(model, cases) if task.base_loss else None
-    return {"cases": len(cases), "loss": train(model, cases, plan), "base_loss": base_loss}
+def _train(task: TrainTask, folder: TaskFolder, prepared: Callable[[], Workbench]) -> Contribution:
+    """The contribution of a study without privacy; one that was finished is given again, not made again."""
+    kept = folder.finished(PLAIN)
+    if kept is not None:
+        return read_contribution(kept.content)
+    bench = prepared()
+    base_loss = mean_loss(bench.model, bench.cases) if task.base_loss else None
+    loss = train(bench.model, bench.cases, bench.plan, bench.checkpoints(folder, PLAIN))
+    given = Contribution(
+        delta=bench.update(),
+        site=bench.site.name,
+        round=task.round,
+        base_digest=task.base_digest,
+        cases=len(bench.cases),
+        loss=loss,
+        base_loss=base_loss,
+    )
+    quicker = folder.finish(PLAIN, partial(contribution_content, given), {})
+    return given if quicker is None else read_contribution(quicker.content)
 
 
 def evaluate_round(site: Site, content: RecordDict) -> RecordDict:
@@ -129,12 +151,13 @@ def _count(
     if study.privacy is None or study.privacy.evaluation_epsilon is None:
         scores = predict(model, cases).numpy()
         return EvaluationSums.count(scores, cases.labels.cpu().numpy(), keep_scores=site.share_scores)
-    from client.private_round import evaluate_privately  # as in _train
+    from client.private_round import evaluate_privately  # as in train_round
 
     entries = site_cases(site.source.entries(study), site.name, study).test
     units = unit_numbers(entries, study.privacy.unit)
     predicted = partial(predict, model, cases, uncertain=True)
-    return evaluate_privately(site, task, study, predicted, cases.labels.cpu().numpy(), units)
+    folder = task_folder(site.state, site.name, "evaluation", task)
+    return evaluate_privately(site, task, study, folder, predicted, cases.labels.cpu().numpy(), units)
 
 
 def answer(message: Message, context: Context, action: Action) -> Message:
@@ -146,9 +169,10 @@ def answer(message: Message, context: Context, action: Action) -> Message:
         private_log.warning("%s: %s", error.code, error.private)
         content = refusal_content(error.refusal(), name)
     except Exception as defect:  # noqa: BLE001  the process edge: Flower would send the text on
+        found = breakdown_of(defect) or ConsiliumError()
         place = traceback.extract_tb(defect.__traceback__)[-1]  # its text may quote data
-        log.warning("internal: %s at %s:%s", type(defect).__name__, place.filename, place.lineno)
-        content = refusal_content(ConsiliumError().refusal(), name)
+        log.warning("%s: %s at %s:%s", found.code, type(defect).__name__, place.filename, place.lineno)
+        content = refusal_content(found.refusal(), name)
     return Message(content, reply_to=message)
 
 

@@ -9,12 +9,14 @@ loss, no count, no norm. The number of steps is the plan's.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch.nn.functional import cross_entropy
 
+from client.checkpoints.checkpoint import Checkpoints, State, restore_training, training_state
 from client.trainer import LocalPlan, mixed_precision, optimizer_of, seed_dropout
 from common.errors import ModelDiverged
 from common.models import SequenceClassifier
@@ -51,6 +53,7 @@ def train_privately(
     local: LocalPlan,
     secret: Secret,
     clip_norm: float | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> PrivateOutcome:
     """Train ``model`` in place for one round.
 
@@ -62,6 +65,8 @@ def train_privately(
         local: Optimiser, schedule and FedProx's weight; its seed is not used.
         secret: Of this task alone.
         clip_norm: Where the adapted one stands; None for the plan's.
+        checkpoints: Where how far training is gets written down, and how far it was is found; None for
+            nowhere.
 
     Raises:
         LayerNotPrivate: The model has a layer that cannot be trained so; nothing was trained.
@@ -75,15 +80,32 @@ def train_privately(
     with Bookkeeper(model) as bookkeeper:
         steps = _Steps(model, bookkeeper, cases, UnitCases(groups, plan.units), plan, local, secret)
         steps.clip_norm = clip_norm or plan.clip_norm
-        for units in drawn:
-            steps.take(units)
+        _take_all(steps, drawn, plan, checkpoints)
     if not all(parameter.isfinite().all() for parameter in model.parameters()):
         raise ModelDiverged("weights that are not finite")
-    return PrivateOutcome(plan.steps_per_round, steps.clip_norm)
+    return PrivateOutcome(steps.done, steps.clip_norm)
+
+
+def _take_all(
+    steps: _Steps, drawn: Iterator[torch.Tensor], plan: PrivacyPlan, checkpoints: Checkpoints | None
+) -> None:
+    """Take every step; with ``checkpoints``, those that are left.
+
+    They have the streams of the same secret: who is in which batch, and the noise of every step, are those of
+    training that nothing interrupted, and the steps are as many. What was drawn after the last checkpoint and
+    lost was never released, so drawing it once more tells nobody anything.
+    """
+    begun = checkpoints.read() if checkpoints is not None else None
+    if begun is not None:
+        steps.restore(begun, islice(drawn, begun["steps"]))
+    for units in drawn:
+        steps.take(units)
+        if checkpoints is not None:
+            checkpoints.offer(steps.state, steps.done / plan.steps_per_round)
 
 
 class _Steps:
-    """The steps of one round; ``clip_norm`` is what the next one clips to."""
+    """The steps of one round; ``done`` of them were made, ``clip_norm`` is what the next one clips to."""
 
     def __init__(
         self,
@@ -95,7 +117,7 @@ class _Steps:
         local: LocalPlan,
         secret: Secret,
     ) -> None:
-        self.clip_norm = plan.clip_norm
+        self.done, self.clip_norm = 0, plan.clip_norm
         self._model, self._bookkeeper, self._cases, self._unit_cases = model, bookkeeper, cases, unit_cases
         self._plan, self._local = plan, local
         self._coins = uniforms(secret, "cases", secure=plan.secure_noise)
@@ -126,6 +148,28 @@ class _Steps:
         self._pull_to_base()
         optimizer.original_optimizer.step()
         self._adapt(whole, len(units))
+        self.done += 1
+
+    def state(self) -> State:
+        """How far the round is."""
+        optimizer = self._optimizer
+        done = training_state(self._model, optimizer.original_optimizer, self._cases.device)
+        return {**done, "steps": self.done, "clip_norm": self.clip_norm, "noise": optimizer.place}
+
+    def restore(self, state: State, drawn: Iterable[torch.Tensor]) -> None:
+        """Go on where :meth:`state` was.
+
+        Args:
+            state: What it gave.
+            drawn: The batches of the steps that were done; their coins are tossed again to get past them.
+        """
+        for units in drawn:
+            self._unit_cases.drawn(units, self._plan.max_cases_per_patient, self._coins)
+            if self._plan.adaptive_clip is not None:
+                self._normal(1)
+        restore_training(state, self._model, self._optimizer.original_optimizer, self._cases.device)
+        self._optimizer.skip_to(state["noise"])
+        self.done, self.clip_norm = int(state["steps"]), float(state["clip_norm"])
 
     def _add_clipped(self, part: Batch) -> int:
         """Add the clipped sum of some units to the gradients; how many of them stayed whole."""

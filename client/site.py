@@ -34,6 +34,8 @@ class Site:
         budget_delta: The delta of that budget.
         noise_seed: Seeds the privacy's noise and sampling; negative for none. Simulation only: with noise
             that is known a model is not private.
+        state: Folder for what must outlive a task: checkpoints of training, residuals of codecs; empty for
+            none.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Site:
     budget_epsilon: float = 0.0
     budget_delta: float = 1e-5
     noise_seed: int = -1
+    state: str = ""
 
     @property
     def source(self) -> Source:
@@ -69,6 +72,8 @@ class Site:
                 "budget-delta": self.budget_delta,
             }
             config |= {"ledger": self.ledger, **budget}
+        if self.state:
+            config["state"] = self.state
         return config if self.noise_seed < 0 else {**config, "noise-seed": self.noise_seed}
 
 
@@ -96,4 +101,5 @@ def site_of(node_config: Mapping[str, Scalar]) -> Site:
         budget_epsilon=float(node_config.get("budget-epsilon", 0.0)),
         budget_delta=float(node_config.get("budget-delta", 1e-5)),
         noise_seed=int(node_config.get("noise-seed", -1)),
+        state=str(node_config.get("state", "")),
     )

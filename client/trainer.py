@@ -9,10 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch import nn
 
+from client.checkpoints.checkpoint import Checkpoints, State, restore_training, training_state
 from common.errors import ModelDiverged
 from common.models import SequenceClassifier
 from common.sequences import Cases
@@ -42,38 +44,72 @@ class LocalPlan:
     class_weights: tuple[float, ...] = ()
 
 
-def train(model: SequenceClassifier, cases: Cases, plan: LocalPlan) -> float:
+def train(
+    model: SequenceClassifier, cases: Cases, plan: LocalPlan, checkpoints: Checkpoints | None = None
+) -> float:
     """Train ``model`` in place and return the mean loss over its steps, in nats.
 
     Args:
         model: On the device of ``cases``; its weights are the base of FedProx's term.
         cases: All training cases.
         plan: What to do.
+        checkpoints: Where how far training is gets written down, and how far it was is found; None for
+            nowhere.
 
     Raises:
         ModelDiverged: The loss is no longer finite.
     """
     order = torch.Generator().manual_seed(plan.seed)
     seed_dropout(plan.seed, cases.device)
-    model.train()
-    base = [p.detach().clone() for p in model.parameters()] if plan.proximal_mu else []
-    criterion = _criterion(plan.class_weights, cases.device)
-    optimizer = optimizer_of(plan, model)
-    losses = []
-    for index in _batches(len(cases), plan.training, order):
-        batch = cases.take(index)
-        with mixed_precision(plan.training, cases.device):
-            loss = criterion(model(batch.steps, batch.lengths), batch.labels)
-        optimizer.zero_grad()
-        (loss + _proximal(model, base, plan.proximal_mu) if base else loss).backward()
-        if plan.training.clip_grad_norm is not None:
-            nn.utils.clip_grad_norm_(model.parameters(), plan.training.clip_grad_norm)
-        optimizer.step()
-        losses.append(loss.detach())
-    loss = float(torch.stack(losses).mean())
+    steps = _Steps(model, cases, plan)
+    begun = checkpoints.read() if checkpoints is not None else None
+    if begun is not None:
+        steps.restore(begun)
+    # Who is in a batch is a function of the seed: the number of steps done says where in it training stands.
+    count = plan.training.local_epochs * math.ceil(len(cases) / plan.training.batch_size)
+    for index in islice(_batches(len(cases), plan.training, order), len(steps.losses), None):
+        steps.take(index)
+        if checkpoints is not None:
+            checkpoints.offer(steps.state, len(steps.losses) / count)
+    loss = float(torch.stack(steps.losses).mean())
     if not math.isfinite(loss) or not all(p.isfinite().all() for p in model.parameters()):
         raise ModelDiverged(f"mean training loss {loss}, or weights that are not finite")
     return loss
+
+
+class _Steps:
+    """The steps of one task; ``losses`` has the mean loss of each that was done."""
+
+    def __init__(self, model: SequenceClassifier, cases: Cases, plan: LocalPlan) -> None:
+        model.train()
+        self.losses: list[torch.Tensor] = []
+        self._model, self._cases, self._plan = model, cases, plan
+        self._base = [p.detach().clone() for p in model.parameters()] if plan.proximal_mu else []
+        self._criterion = _criterion(plan.class_weights, cases.device)
+        self._optimizer = optimizer_of(plan, model)
+
+    def take(self, index: torch.Tensor) -> None:
+        """One step with the cases at ``index`` ((B,) int64)."""
+        model, plan = self._model, self._plan
+        batch = self._cases.take(index)
+        with mixed_precision(plan.training, self._cases.device):
+            loss = self._criterion(model(batch.steps, batch.lengths), batch.labels)
+        self._optimizer.zero_grad()
+        (loss + _proximal(model, self._base, plan.proximal_mu) if self._base else loss).backward()
+        if plan.training.clip_grad_norm is not None:
+            nn.utils.clip_grad_norm_(model.parameters(), plan.training.clip_grad_norm)
+        self._optimizer.step()
+        self.losses.append(loss.detach())
+
+    def state(self) -> State:
+        """How far training is."""
+        done = training_state(self._model, self._optimizer, self._cases.device)
+        return {**done, "losses": torch.stack(self.losses)}
+
+    def restore(self, state: State) -> None:
+        """Go on where :meth:`state` was."""
+        restore_training(state, self._model, self._optimizer, self._cases.device)
+        self.losses = list(state["losses"].to(self._cases.device).unbind())
 
 
 @torch.no_grad()

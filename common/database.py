@@ -13,9 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, create_engine, event, make_url
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError
 
-from common.errors import ConsiliumError, DiskFull, HomeBusy, HomeInvalid, OutputUnwritable
+from common.errors import (
+    ConsiliumError,
+    DatabaseUnavailable,
+    DiskFull,
+    HomeBusy,
+    HomeInvalid,
+    OutputUnwritable,
+)
 from common.files import unwritable
 
 BUSY_MS = 10_000
@@ -53,7 +60,8 @@ class Database(ABC):
         self.name = url.database if url.get_backend_name() == "sqlite" else url.render_as_string()
         self._hint = hint
         self._engine = create_engine(url)
-        if url.get_backend_name() == "sqlite":
+        self._remote = url.get_backend_name() != "sqlite"
+        if not self._remote:
             event.listen(self._engine, "connect", _preparing(pragmas))
             event.listen(self._engine, "begin", _begin)
         self._writer = self._engine.execution_options(writing=True)
@@ -95,11 +103,21 @@ class Database(ABC):
     def _coded(self) -> Iterator[None]:
         try:
             yield
-        except DatabaseError as error:
+        except (DatabaseError, InterfaceError) as error:
             kind = ERRORS.get(getattr(error.orig, "sqlite_errorcode", 0) & 0xFF)
             if kind is None:
+                if self._remote and isinstance(error, (OperationalError, InterfaceError)):
+                    raise DatabaseUnavailable(f"{self.name}: {error.orig}") from None
                 raise
             raise kind(f"{self.name}: {error.orig}", hint=self._hint if kind is HomeInvalid else "") from None
+
+
+def schema_of(connection: Connection) -> str | None:
+    """What Alembic says that the tables are, or None before there are any."""
+    if not connection.dialect.has_table(connection, "alembic_version"):
+        return None
+    found: str | None = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+    return found
 
 
 def _url(place: Path | str) -> URL:

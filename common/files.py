@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from common.errors import DiskFull, OutputUnwritable
 
@@ -21,12 +24,22 @@ def write_atomically(path: Path, content: bytes | str, mode: int = 0o666) -> Non
         DiskFull: No space is left.
         OutputUnwritable: The folder does not exist or may not be written.
     """
-    data = content.encode() if isinstance(content, str) else content
+    with written_atomically(path, mode) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def written_atomically(path: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
+    """A file to be written to during the block; when it ends without an error it is at ``path``, on the disk.
+
+    Raises:
+        DiskFull, OutputUnwritable: As :func:`write_atomically`; also for an ``OSError`` of the block.
+    """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         try:
             with open(partial, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
-                file.write(data)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             partial.replace(path)

@@ -27,12 +27,29 @@ from deploy.federation import FederationData, bind, resolve
 from deploy.ledgers import FOLDER as LEDGERS
 from deploy.ledgers import check_budgets, rehearsing, with_ledgers
 from deploy.phantom import write_hospitals
+from deploy.states import FOLDER as STATES
+from deploy.states import with_states
+from server.coordinator import JOURNAL
+from server.journal.journal import ROUNDS
+from server.models import CHECKPOINTS
 from server.record import RUN_FILE, described, read_run, write_run
 from server.report.filing import REPORT_FILE, file_report
-from server.study_run import CHECKPOINTS, MODEL_FILE, STUDY_FILE, RunPlan
+from server.study_run import MODEL_FILE, STUDY_FILE, RunPlan
 
 LOGS = "logs"
-RUN_FILES = {RUN_FILE, STUDY_FILE, MODEL_FILE, CHECKPOINTS, REPORT_FILE, LOGS, LEDGERS, EVIDENCE}
+RUN_FILES = {
+    RUN_FILE,
+    STUDY_FILE,
+    MODEL_FILE,
+    CHECKPOINTS,
+    REPORT_FILE,
+    LOGS,
+    LEDGERS,
+    EVIDENCE,
+    ROUNDS,
+    STATES,
+    *(f"{JOURNAL}{suffix}" for suffix in ("", "-wal", "-shm")),
+}
 PHANTOM_SITES = 4
 Step = Callable[[str], None]
 
@@ -109,7 +126,8 @@ def _run(
         if request.rehearsal:
             sites = rehearsing(sites, study, request.out, request.seed)
         step("starting the sites")
-        _run_engine(engine, plan, sites, data, scratch)
+        with with_states(sites, study, request.out) as lasting:
+            _run_engine(engine, plan, lasting, data, scratch)
         if request.baselines:
             step("training the baselines")
             _add_baselines(request, study, sites, data.loads, step)

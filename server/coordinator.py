@@ -3,34 +3,47 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
 
 from common import __version__
 from common.chain import Clock, utc_now
 from common.contract import code_digest
-from common.errors import ConsiliumError, StudyStopped
+from common.errors import ConsiliumError, CoordinatorStopped, StudyStopped
 from common.evidence.settings import SettingsWitness
 from common.link.envelope import Sealed, Statement
 from server.conduct import conduct
+from server.journal import Journal
 from server.link.grid import LinkGrid
 from server.link.home import SETTINGS_FILE, CoordinatorHome
 from server.link.server import LinkServer
+from server.link.settings import CoordinatorSettings
 from server.proposals import Proposals, RunOrder
-from server.record import described, read_run, write_run
 from server.report.filing import file_report
 from server.status import StatusBoard
 from server.study_run import RunPlan
 
 log = logging.getLogger("consilium.coordinator")
 
-ENGINE = "link"
+ENGINE, JOURNAL = "link", "journal.db"
 LOOK_S = 0.5
 """Between two looks at what commands have left in the home."""
 
 LET_END_S = 10.0
 """How long a study that is stopped with the daemon may take to write down how far it came."""
+
+
+def journal_in(folder: Path, settings: CoordinatorSettings) -> Journal:
+    """The journal of the coordinator whose home this is.
+
+    Raises:
+        HomeInvalid, DiskFull, OutputUnwritable, DatabaseUnavailable: See :class:`server.journal.Journal`.
+    """
+    return Journal(settings.journal or folder / JOURNAL)
 
 
 class Coordinator:
@@ -47,11 +60,12 @@ class Coordinator:
         self._now = now
         self._server = LinkServer(home, contracts=self._contracts, consents=self._decided, now=now)
         self._told: set[str] = set()
+        self._journal = journal_in(home.folder, home.settings)
         self._board = StatusBoard(home.folder, os.getpid(), now)
         self._running: dict[str, tuple[threading.Thread, LinkGrid]] = {}
 
     def run(self, stop: threading.Event, port: int | None = None) -> None:
-        """Serve until ``stop`` is set. A study that runs then is stopped, and recorded as interrupted.
+        """Serve until ``stop`` is set. A study that runs then goes on in the same round at the next start.
 
         Raises:
             PortTaken: The port of the settings is in use.
@@ -62,9 +76,9 @@ class Coordinator:
         self._note("coordinator.started", version=__version__, port=bound, code_digest=code_digest())
         log.info("listening on port %s for the sites of federation %s", bound, self.home.federation)
         self._told = set(self.proposals.digests())
-        self._close_runs()
         try:
             self._board.listening(bound)
+            self._go_on()
             while not stop.wait(LOOK_S):
                 settings.look()
                 self._tell()
@@ -76,6 +90,7 @@ class Coordinator:
         finally:
             self._end_studies()
             self._server.stop()
+            self._journal.close()
             self._note("coordinator.stopped")
             self._board.stopped()
 
@@ -127,23 +142,13 @@ class Coordinator:
     def _end_studies(self) -> None:
         for thread, grid in self._running.values():
             if thread.is_alive():
-                grid.stop(StudyStopped("the coordinator's daemon was stopped"))
+                grid.stop(CoordinatorStopped())
                 thread.join(LET_END_S)
 
-    def _close_runs(self) -> None:
-        """Record the runs of a process that was killed as interrupted."""
-        for digest in self.proposals.digests():
-            folder = self.proposals.run_folder(digest)
-            run = read_run(folder)
-            if run is None or run["status"] != "running":
-                continue
-            stop = StudyStopped("the coordinator's daemon was killed")
-            finished = self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
-            ended = {"status": "interrupted", "finished_at": finished, "error": described(stop)}
-            write_run(folder, {**run, **ended})
-            file_report(folder)
-            about = {"study": self.proposals.contract(digest).name, "contract": digest}
-            self._note("study.ended", **about, rounds=len(run["rounds"]), code=stop.code)
+    def _go_on(self) -> None:
+        """Go on with the runs that an earlier process left, each in the round that it was in."""
+        for digest, about in self._journal.unended().items():
+            self._begin(digest, RunOrder(**about))
 
     def _study(self, digest: str, order: RunOrder, grid: LinkGrid) -> None:
         """Run a study from its first round to its last."""
@@ -155,10 +160,12 @@ class Coordinator:
             engine=ENGINE,
             expect_sites=order.sites,
             gather_timeout_s=order.wait_s,
+            patience_s=math.inf,  # hospitals come back; a person can stop the study
         )
         log.info("study %s begins", contract.name)
         try:
-            conduct(grid, self.home.audit, contract, plan)
+            journal = self._journal.run(digest, plan.study, plan.seed, plan.out, asdict(order))
+            conduct(grid, self.home.audit, contract, plan, journal)
             log.info("study %s is completed", contract.name)
         except ConsiliumError as error:
             log.info("study %s has ended: %s", contract.name, error.code)

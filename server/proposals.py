@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from common.contract import Contract, contract_of
-from common.errors import ContractInvalid, OutputExists, StudyUnknown
+from common.errors import ConsiliumError, ContractInvalid, OutputExists, StudyUnknown
 from common.files import unwritable, write_atomically
 from common.link.envelope import Sealed
+from server.journal import is_final
 from server.record import read_run
 
 CONTRACT, DECISIONS, ORDER, STOP = "contract.json", "decisions.json", "order.json", "stop.json"
@@ -174,9 +175,11 @@ class Proposals:
         (self.folder / digest / STOP).unlink(missing_ok=True)
 
     def has_run(self, digest: str) -> bool:
-        """Whether a study's run has ended, in whatever way."""
+        """Whether a study's run has ended for good, in whatever way."""
         run = read_run(self.run_folder(digest))
-        return run is not None and run["status"] != "running"
+        if run is None or run["status"] == "running":
+            return False
+        return run["error"] is None or is_final(ConsiliumError.of_code(run["error"]["code"]))
 
     def run_folder(self, digest: str) -> Path:
         """Where what comes out of a study's run is put."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +22,7 @@ from common.study import Study, digest
 from common.tasks import Evaluation, SiteDescription
 from common.update import Contribution
 from common.weights import norm
+from server.gate import Score
 from server.guarantee import Noise, guarantee
 from server.rounds import TrainedRound
 
@@ -53,6 +54,22 @@ class RunRecord:
     def __post_init__(self) -> None:
         self.privacy = guarantee(self.study, self.noise)
 
+    def resume(self, entries: Sequence[Mapping[str, Any]]) -> None:
+        """Take over what :meth:`entry` gave of each round that an earlier process finished."""
+        self.rounds = [dict(entry["round"]) for entry in entries]
+        if entries:
+            self.final, self.privacy = entries[-1]["final"], entries[-1]["privacy"]
+            self.started_at = entries[-1]["started_at"]
+
+    def entry(self) -> dict[str, Any]:
+        """All that the last round has left here, for :meth:`resume`."""
+        return {
+            "round": self.rounds[-1],
+            "final": self.final,
+            "privacy": self.privacy,
+            "started_at": self.started_at,
+        }
+
     def describe_sites(self, descriptions: Mapping[str, SiteDescription]) -> None:
         """Enter what each site said of itself."""
         classes = self.study.study.classes
@@ -79,11 +96,23 @@ class RunRecord:
                 "contributed": [c.site for c in trained.contributions],
                 "missing": dict(trained.missing),
                 "model_digest": model_digest,
-                "training": {c.site: _share(c) for c in trained.contributions},
+                "training": {c.site: self._share(c) for c in trained.contributions},
+                "scores": {s.site: _score(s) for s in trained.scores},
                 "metrics": metrics,
             }
         )
         self._enter_privacy(trained)
+
+    def _share(self, contribution: Contribution) -> dict[str, Any]:
+        """What one site did in one round; the figures of privacy only where there are any."""
+        spent = {name: getattr(contribution, name) for name in ("epsilon", "target_delta", "clip_norm")}
+        hidden = self.privacy is not None and self.privacy["sites"] is not None
+        return {
+            "cases": contribution.cases,
+            "loss": contribution.loss,
+            "update_norm": None if hidden else norm(contribution.delta),
+            **{name: value for name, value in spent.items() if value is not None},
+        }
 
     def _enter_privacy(self, trained: TrainedRound) -> None:
         if self.privacy is None:
@@ -132,15 +161,10 @@ class RunRecord:
         write_run(folder, self.to_dict())
 
 
-def _share(contribution: Contribution) -> dict[str, Any]:
-    """What one site did in one round; the figures of privacy only where there are any."""
-    spent = {name: getattr(contribution, name) for name in ("epsilon", "target_delta", "clip_norm")}
-    return {
-        "cases": contribution.cases,
-        "loss": contribution.loss,
-        "update_norm": norm(contribution.delta),
-        **{name: value for name, value in spent.items() if value is not None},
-    }
+def _score(score: Score) -> dict[str, Any]:
+    """What the gate saw in one update, but for what stands elsewhere."""
+    told = asdict(score)
+    return {name: told[name] for name in ("factor", "z", "cosine", "mark", "refused")}
 
 
 def described(error: ConsiliumError) -> dict[str, str]:

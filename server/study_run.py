@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from flwr.serverapp import Grid
 
-from common.errors import ConsiliumError, QuorumNotReached, SiteRefused, StudyStopped
+from common.errors import (
+    ConsiliumError,
+    CoordinatorStopped,
+    QuorumNotReached,
+    SiteRefused,
+    StudyStopped,
+)
 from common.files import unwritable, write_atomically
 from common.models import initial_weights
 from common.study import Study, digest, load_study, to_toml
@@ -19,12 +25,15 @@ from common.weights import Weights, save_weights
 from common.weights import digest as weights_digest
 from server.averaging import mean_weights
 from server.guarantee import Noise
+from server.inquiry import HOSPITALS_RIGHT
+from server.journal import FleetingJournal, RunJournal, is_final
+from server.models import ModelFiles
 from server.record import RunRecord, pooled_and_sites, sums_of
 from server.roster import Roster, gather, reasons
-from server.rounds import HOSPITALS_RIGHT, RoundEngine
+from server.rounds import RoundEngine
 from server.strategies import build_strategy
 
-MODEL_FILE, STUDY_FILE, CHECKPOINTS = "model.safetensors", "study.toml", "checkpoints"
+MODEL_FILE, STUDY_FILE = "model.safetensors", "study.toml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +52,8 @@ class RunPlan:
         noise_seed: Simulation only: privacy's noise and sampling are drawn from it, at the sites by what they
             are told and at the coordinator by this. Whoever knows it can take the noise off, so the model is
             not private; run.json and the report say so.
+        patience_s: How long a round that has too few updates at its deadline waits for more sites; 0 ends the
+            study there.
     """
 
     study: Study
@@ -53,6 +64,7 @@ class RunPlan:
     gather_timeout_s: float = 60.0
     strict: bool = False
     noise_seed: int | None = None
+    patience_s: float = 0.0
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> RunPlan:
@@ -82,29 +94,38 @@ class RunPlan:
         return config if self.noise_seed is None else {**config, "noise-seed": self.noise_seed}
 
 
-def run_study(grid: Grid, plan: RunPlan) -> RunRecord:
+def run_study(grid: Grid, plan: RunPlan, journal: RunJournal | None = None) -> RunRecord:
     """Run the plan over a Grid, leaving run.json, checkpoints and the model in ``plan.out``.
+
+    Args:
+        grid: Carries the messages.
+        plan: What to run.
+        journal: Where each step is written down. A run that it knows goes on where it was, in the same round;
+            in memory unless given.
 
     Raises:
         ConsiliumError: The study could not be finished; run.json says why.
     """
     noise: Noise = "secret" if plan.noise_seed is None else "seeded"
+    journal = journal or FleetingJournal()
     record = RunRecord(plan.study, plan.seed, plan.engine, noise)
     _prepare(plan.out, plan.study)
+    record.resume(journal.finished())
     record.write(plan.out)  # whoever looks sees that it runs, although no site may be there yet
     try:
-        _run(grid, plan, record)
-    except StudyStopped as stop:
-        record.close("interrupted", stop)
-        raise
+        _run(grid, plan, record, journal)
     except ConsiliumError as error:
-        record.close("failed", error)
+        stopped = isinstance(error, (StudyStopped, CoordinatorStopped))
+        record.close("interrupted" if stopped else "failed", error)
+        if is_final(error):
+            journal.end(record.status)
         raise
     except KeyboardInterrupt:
         record.close("interrupted")
         raise
     else:
         record.close("completed")
+        journal.end(record.status)
     finally:
         if record.status == "running":  # a defect: its text may quote data, so only that it was one
             record.close("failed", ConsiliumError())
@@ -112,55 +133,77 @@ def run_study(grid: Grid, plan: RunPlan) -> RunRecord:
     return record
 
 
-def _run(grid: Grid, plan: RunPlan, record: RunRecord) -> None:
-    study = plan.study
+def _run(grid: Grid, plan: RunPlan, record: RunRecord, journal: RunJournal) -> None:
+    study, rounds = plan.study, plan.study.federation.rounds
+    models = ModelFiles(plan.out, partial(_about, plan))
+    kept = _kept_models(plan, record, models)
     roster = gather(grid, study, plan.expect_sites or study.federation.min_sites, plan.gather_timeout_s)
     record.describe_sites(roster.descriptions)
     _check_roster(roster, plan)
     record.write(plan.out)
     strategy = build_strategy(study.federation.strategy)
     engine = RoundEngine(
-        grid, study, plan.seed, roster, strategy, strict=plan.strict, noise_seed=plan.noise_seed
+        grid,
+        study,
+        plan.seed,
+        roster,
+        strategy,
+        journal=journal,
+        models=models,
+        strict=plan.strict,
+        noise_seed=plan.noise_seed,
+        patience_s=plan.patience_s,
     )
-    weights: Weights = initial_weights(study, plan.seed)
-    models: deque[Weights] = deque(maxlen=study.federation.average_last)
-    for number in range(1, study.federation.rounds + 1):
-        weights = _round(engine, number, weights, models, plan, record)
+    for number in range(len(record.rounds) + 1, rounds + 1):
+        _round(engine, number, kept, plan, record, journal)
     record.describe_sites(roster.descriptions)
-    _keep_model(mean_weights(models), plan, record)
+    _keep_model(mean_weights([kept[n] for n in sorted(kept) if n]), plan, record)
+
+
+def _kept_models(plan: RunPlan, record: RunRecord, models: ModelFiles) -> dict[int, Weights]:
+    """The last models by round, as many as are averaged: those of an earlier process, or the first one.
+
+    Raises:
+        WeightsDamaged: A file of theirs is not what was written.
+    """
+    done = record.rounds[-plan.study.federation.average_last :]
+    record.files["checkpoints"] = [models.name(entry["round"]) for entry in record.rounds]
+    if not done:
+        return {0: models.keep(0, initial_weights(plan.study, plan.seed))}
+    return {entry["round"]: models.open(entry["round"], entry["model_digest"]) for entry in done}
 
 
 def _round(
     engine: RoundEngine,
     number: int,
-    base: Weights,
-    models: deque[Weights],
+    kept: dict[int, Weights],
     plan: RunPlan,
     record: RunRecord,
-) -> Weights:
-    """One round, kept: the new weights, which are also put to the last ``models``."""
+    journal: RunJournal,
+) -> None:
+    """One round, kept: its model is put to those in ``kept``."""
     began = time.monotonic()
-    trained = engine.train(number, base)
-    checkpoint = f"{CHECKPOINTS}/round-{number:04d}.safetensors"
-    save_weights(plan.out / checkpoint, trained.weights, _about(plan, number))
-    record.files.setdefault("checkpoints", []).append(checkpoint)
-    models.append(trained.weights)
-    metrics = _test(engine, number, models, plan, record)
-    duration_s = time.monotonic() - began
-    record.enter_round(number, duration_s, trained, weights_digest(trained.weights), metrics)
+    trained = engine.train(number, kept[number - 1])
+    kept[number] = trained.weights
+    for old in [n for n in kept if n and n <= number - plan.study.federation.average_last]:
+        del kept[old]
+    kept.pop(0, None)
+    record.files["checkpoints"].append(ModelFiles.name(number))
+    metrics = _test(engine, number, kept, plan, record)
+    record.enter_round(number, time.monotonic() - began, trained, weights_digest(trained.weights), metrics)
+    journal.finish(number, record.entry())
     record.write(plan.out)
-    return trained.weights
 
 
 def _test(
-    engine: RoundEngine, number: int, models: deque[Weights], plan: RunPlan, record: RunRecord
+    engine: RoundEngine, number: int, kept: Mapping[int, Weights], plan: RunPlan, record: RunRecord
 ) -> dict[str, Any] | None:
     """How the mean of the last models does, or None in a round that is not tested."""
     federation, classes = plan.study.federation, plan.study.study.classes
     last = number == federation.rounds
     if not last and number % federation.evaluate_every:
         return None
-    model = mean_weights(models)
+    model = mean_weights([kept[n] for n in sorted(kept)])
     counts = sums_of(engine.evaluate(number, model))
     if last:
         found = pooled_and_sites(counts, classes, curves=True) or {"pooled": None, "sites": {}}
@@ -181,7 +224,7 @@ def _check_roster(roster: Roster, plan: RunPlan) -> None:
 
 def _prepare(out: Path, study: Study) -> None:
     try:
-        (out / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
+        out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise unwritable(out, error) from None
     write_atomically(out / STUDY_FILE, to_toml(study))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sqlalchemy import Connection
 from sqlalchemy.exc import DatabaseError
 
 import common.database
+from client.cohorts.migrations import FOLDER as MIGRATIONS
+from common.database import schema_of
 from common.errors import HomeInvalid
 
 SCHEMA = "0001"
@@ -31,18 +32,11 @@ class Database(common.database.Database):
         """Bring the file to this release's tables: all of them or none, whoever else tries the same."""
         try:
             with self.reading() as connection:
-                if _schema(connection) == SCHEMA:
+                if schema_of(connection) == SCHEMA:
                     return
-            from client.cohorts.migrations import upgrade  # Alembic is slow to import, and seldom needed
+            from common.migrating import upgrade  # Alembic is slow to import, and seldom needed
 
             with self.writing() as connection:
-                upgrade(connection)
+                upgrade(connection, MIGRATIONS)
         except DatabaseError:  # its tables are none of ours
             raise HomeInvalid(f"{self.name} is not a database of Consilium") from None
-
-
-def _schema(connection: Connection) -> str | None:
-    if not connection.dialect.has_table(connection, "alembic_version"):
-        return None
-    found: str | None = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
-    return found

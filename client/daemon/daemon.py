@@ -7,6 +7,7 @@ import os
 import threading
 from uuid import uuid4
 
+from client.checkpoints import study_folder, tidy
 from client.cohorts.home import POLICY_FILE, SITE_FILE, Home
 from client.consent import Approved, Consents
 from client.daemon.desk import Desk, Place
@@ -18,7 +19,7 @@ from common import __version__
 from common.audit import Fact
 from common.chain import Clock, utc_now
 from common.contract import code_digest
-from common.errors import ConsiliumError, NotEnrolled
+from common.errors import ConsiliumError, ContractInvalid, NotEnrolled
 from common.evidence.settings import SettingsWitness
 from common.link.blobs import BlobStore
 from common.link.envelope import COORDINATOR, Sealed, Statement, seal
@@ -26,6 +27,9 @@ from common.link.envelope import COORDINATOR, Sealed, Statement, seal
 log = logging.getLogger("consilium.site")
 
 FOLDER = "link"
+OVER = ("rejected", "withdrawn", "expired")
+"""How a contract stands that no task will be run for."""
+
 LOOK_S = 1.0
 """Between two looks at what people decided."""
 
@@ -57,6 +61,7 @@ class SiteDaemon:
         self._place = place or self._cohort
         self._consents = Consents(home, now)
         self._board = StatusBoard(home.folder, os.getpid(), now)
+        self._state = home.folder / FOLDER / "state"
         self._told: dict[str, str] = {}  # how each contract stood when the coordinator was last told
         self._link_told: tuple[LinkState, str] | None = None  # how the link stood when the log was last told
         self._desk: Desk | None = None
@@ -75,22 +80,12 @@ class SiteDaemon:
         ) as self._link:
             self._board.link("connecting", None)
             executor = Executor(folder / "blobs", folder / "made", LIMIT_BYTES)
-            made = BlobStore(folder / "made", LIMIT_BYTES)
-            self._desk = Desk(
-                self._home,
-                self._identity,
-                self._consents,
-                executor,
-                self._link.outbox,
-                made,
-                self._board,
-                place=self._place,
-                now=self._now,
-            )
+            self._desk = self._made_desk(executor, self._link)
             worker = threading.Thread(target=self._desk.work, name="tasks", daemon=True)
             worker.start()
             settings = SettingsWitness(self._home.audit_log, self._home.folder, (SITE_FILE, POLICY_FILE))
             settings.look()
+            self._tidy()
             self._home.audit("site.started", version=__version__, code_digest=greeting.code_digest)
             telling = threading.Thread(
                 target=self._tell_decisions, args=(stop, settings), name="decisions", daemon=True
@@ -107,6 +102,38 @@ class SiteDaemon:
                 worker.join()
                 self._home.audit("site.stopped")
                 self._board.stopped()
+
+    def _made_desk(self, executor: Executor, link: LinkClient) -> Desk:
+        return Desk(
+            self._home,
+            self._identity,
+            self._consents,
+            executor,
+            link.outbox,
+            BlobStore(self._home.folder / FOLDER / "made", LIMIT_BYTES),
+            self._board,
+            place=self._place,
+            now=self._now,
+            progress=link.progress,
+        )
+
+    def _tidy(self) -> None:
+        """Let go of what outlived tasks that nobody will ask for again."""
+        try:
+            tidy(self._state, self._over(), self._now().timestamp())
+        except (ConsiliumError, OSError) as error:  # it costs room, and nothing else
+            log.warning("%s cannot be tidied: %s", self._state, error)
+
+    def _over(self) -> set[str]:
+        """The studies that may not run any more, and that no other contract lets run."""
+        studies: dict[bool, set[str]] = {True: set(), False: set()}
+        for digest in self._consents.known():
+            try:
+                study = study_folder(self._consents.contract(digest).study)
+            except ContractInvalid:  # this release cannot read it: what belongs to it grows old and goes
+                continue
+            studies[self._consents.state(digest, self._now()).status in OVER].add(study)
+        return studies[True] - studies[False]
 
     def _tell_decisions(self, stop: threading.Event, settings: SettingsWitness) -> None:
         """Let the coordinator know how each contract stands, whoever decided and in whatever process."""
@@ -145,7 +172,8 @@ class SiteDaemon:
 
     def _cohort(self, approved: Approved) -> Site:
         name, home = self._identity().name, str(self._home.folder)
-        return Site(name, home=home, cohort=approved.cohort, device=self._device)
+        state = str(self._state)
+        return Site(name, home=home, cohort=approved.cohort, device=self._device, state=state)
 
     def _identity(self) -> SiteIdentity:
         if self._link is None:

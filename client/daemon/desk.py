@@ -5,6 +5,7 @@ Invariants:
 - Nothing runs that the check of this moment does not let pass, and what was withdrawn meanwhile ends.
 - Each task that came has an entry in the audit log, and so has whatever left the site because of it, before
   it leaves.
+- What outlives a task (``client.checkpoints``) is let go of once its answer is in the outbox, and not before.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from flwr.app import RecordDict
 
+from client.checkpoints import TaskFolder, task_folder
 from client.cohorts.home import Home
 from client.consent import Approved, Consents, check_task, consented
 from client.daemon.status import StatusBoard
@@ -24,20 +27,59 @@ from client.executor import Cancelled, Executor, Order
 from client.link import OfferedTask, Outbox, SiteIdentity, sealed_reply
 from client.site import Site
 from common.chain import Clock, utc_now
-from common.errors import ConsiliumError, ExecutorDied
+from common.errors import (
+    ConsiliumError,
+    DeviceFailed,
+    DiskFull,
+    ExecutorDied,
+    ModelDiverged,
+    OutputUnwritable,
+)
 from common.evidence.heads import PeerHeads
 from common.link.blobs import BlobStore
 from common.link.envelope import COORDINATOR
 from common.link.records import restored
-from common.tasks import read_refusal, refusal_content
+from common.tasks import EvaluateTask, TrainTask, read_about, read_refusal, refusal_content
 
 log = logging.getLogger("consilium.site")
 
 WATCH_S = 0.5
 """Between two looks at whether the study that is worked at is still approved."""
 
+RETRIES = 2
+"""How often a task is begun again whose process died, or whose GPU failed; it goes on from its checkpoint."""
+
+PAUSE_S = 5.0
+"""Before it is, and before a disk that was full is tried again: who took the memory may have gone by then."""
 
 Place = Callable[[Approved], Site]
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What to reply to a task, and who worked at it; nobody where it was refused at this desk."""
+
+    content: RecordDict
+    site: Site | None = None
+
+    @property
+    def over(self) -> bool:
+        """Whether the same task would be answered with the same.
+
+        It is not after most refusals: for the hour, for a disk that is full; the task may come again.
+        """
+        refusal = read_refusal(self.content)
+        return refusal is None or refusal.code == ModelDiverged.code
+
+    def folder(self, task: OfferedTask) -> TaskFolder:
+        """What outlived the processes that worked at the task."""
+        if self.site is not None and task.message_type == "train":
+            asked = read_about(task.content, TrainTask)
+            return task_folder(self.site.state, self.site.name, "training", asked)
+        if self.site is not None and task.message_type == "evaluate":
+            counted = read_about(task.content, EvaluateTask)
+            return task_folder(self.site.state, self.site.name, "evaluation", counted)
+        return TaskFolder(None)
 
 
 class Desk:
@@ -53,6 +95,8 @@ class Desk:
         board: Where the status is written.
         place: Where the cases of an approved study are, and what trains on them.
         now: The clock.
+        progress: Told now and then which task is how far, and what is done in it.
+        pause_s: Before a task is begun again whose process died, or that the disk had no room for.
     """
 
     def __init__(
@@ -67,11 +111,14 @@ class Desk:
         *,
         place: Place,
         now: Clock = utc_now,
+        progress: Callable[[str, float, str], None] = lambda task, done, what: None,
+        pause_s: float = PAUSE_S,
     ) -> None:
         self._identity = identity
         self._home, self._consents, self._executor = home, consents, executor
         self._outbox, self._made, self._board = outbox, made, board
-        self._place, self._now = place, now
+        self._place, self._now, self._pause_s = place, now, pause_s
+        self._progress = progress
         self._heads = PeerHeads(home.audit_log)
         self._waiting: queue.SimpleQueue[OfferedTask | None] = queue.SimpleQueue()
         self._cancelled: set[str] = set()
@@ -97,19 +144,45 @@ class Desk:
             self._one(task)
 
     def _one(self, task: OfferedTask) -> None:
-        where = {"task": task.id, "contract": task.contract_digest, "message_type": task.message_type}
         try:
-            self._home.audit("task.received", **where)
-            self._note_head(task)
-            reply = self._answered(task)
-            if reply is not None:
-                self._release(task, reply)
+            self._patiently(task, lambda: self._begin(task))
+            answer = self._answered(task)
+            if answer is not None:
+                self._patiently(task, lambda: self._release(task, answer))
+            self._made.keep(set())
         except ConsiliumError as error:  # the disk, or the log itself: nothing may leave
             log.error("task %s: %s: %s", task.id[:8], error.code, error.hint)
         finally:
             self._cancelled.discard(task.id)
-            self._made.keep(set())
             self._board.task("")
+
+    def _begin(self, task: OfferedTask) -> None:
+        where = {"contract": task.contract_digest, "message_type": task.message_type}
+        self._home.audit("task.received", task=task.id, **where)
+        self._note_head(task)
+
+    def _patiently(self, task: OfferedTask, action: Callable[[], None]) -> None:
+        """Do something, once the disk has room for it: the task would not be offered again before a restart.
+
+        Raises:
+            DiskFull, OutputUnwritable: It has none before the task is too late, or the daemon ends.
+            Others as ``action``; nothing may leave.
+        """
+        while True:
+            try:
+                action()
+            except (DiskFull, OutputUnwritable) as error:
+                if self._late(task) or task.id in self._cancelled:
+                    raise
+                log.error("task %s waits: %s: %s", task.id[:8], error.code, error.hint)
+                if self._closed.wait(self._pause_s):
+                    raise
+            else:
+                return
+
+    def _late(self, task: OfferedTask) -> bool:
+        deadline_ms = task.statement.content.get("deadline_ms")
+        return isinstance(deadline_ms, int) and self._now().timestamp() * 1000 > deadline_ms
 
     def _note_head(self, task: OfferedTask) -> None:
         """Keep the head of the coordinator's log: it can then not rewrite what it told us."""
@@ -117,7 +190,7 @@ class Desk:
         if not self._heads.note(COORDINATOR, head, task.digest, task.statement.issued):
             log.error("the coordinator's audit log cannot be the one that it was: `consilium audit verify`")
 
-    def _answered(self, task: OfferedTask) -> RecordDict | None:
+    def _answered(self, task: OfferedTask) -> _Answer | None:
         """What to reply; None where nobody waits for it."""
         try:
             return self._made_of(task, self._run(task, self._check(task)))
@@ -126,18 +199,18 @@ class Desk:
             return None
         except ConsiliumError as error:
             self._note_refusal(task, error.code)
-            return refusal_content(error.refusal(), self._identity().name)
+            return _Answer(refusal_content(error.refusal(), self._identity().name))
         except Exception as defect:  # noqa: BLE001  the thread's edge: one task must not end all later ones
             self._home.audit("task.failed", task=task.id, contract=task.contract_digest, code="internal")
             log.error("task %s: internal: %s", task.id[:8], type(defect).__name__)  # its text may quote data
-            return refusal_content(ConsiliumError().refusal(), self._identity().name)
+            return _Answer(refusal_content(ConsiliumError().refusal(), self._identity().name))
 
-    def _made_of(self, task: OfferedTask, reply: RecordDict) -> RecordDict:
+    def _made_of(self, task: OfferedTask, answer: _Answer) -> _Answer:
         """What the process that trains made, which may be a refusal as well."""
-        refusal = read_refusal(reply)
+        refusal = read_refusal(answer.content)
         if refusal is not None:
             self._note_refusal(task, refusal.code)
-        return reply
+        return answer
 
     def _note_refusal(self, task: OfferedTask, code: str) -> None:
         event = "task.failed" if code in (ExecutorDied.code, ConsiliumError.code) else "task.refused"
@@ -150,21 +223,41 @@ class Desk:
     def _consented(self, task: OfferedTask) -> None:
         consented(self._consents, task.contract_digest, self._now())
 
-    def _run(self, task: OfferedTask, approved: Approved) -> RecordDict:
-        deadline_ms = task.statement.content.get("deadline_ms")
-        late = isinstance(deadline_ms, int) and self._now().timestamp() * 1000 > deadline_ms
-        if late or task.id in self._cancelled:
+    def _run(self, task: OfferedTask, approved: Approved) -> _Answer:
+        if self._late(task) or task.id in self._cancelled:
             raise Cancelled
         self._board.task(f"{task.message_type} for {approved.contract.name}")
         site = self._place(approved)
         records = task.statement.content["records"]
+        order = Order(task.id, task.message_type, site.node_config(), records)
         with self._watched(task):
             try:
-                made = self._executor.run(Order(task.id, task.message_type, site.node_config(), records))
+                content = self._executed(order)
             except Cancelled:
                 self._consented(task)  # if it was withdrawn, that is what the coordinator is told
                 raise
         self._consented(task)
+        return _Answer(content, site)
+
+    def _executed(self, order: Order) -> RecordDict:
+        """What the process that trains answers; one that dies is given the task again, a few times."""
+        for _ in range(RETRIES):
+            try:
+                content = self._tried(order)
+                refusal = read_refusal(content)
+                if refusal is None or refusal.code != DeviceFailed.code:
+                    return content
+                code = refusal.code
+            except ExecutorDied as error:
+                code = error.code
+            self._home.audit("executor.died", task=order.task, code=code)
+            log.warning("task %s: %s; it goes on from its last checkpoint", order.task[:8], code)
+            if self._closed.wait(self._pause_s) or order.task in self._cancelled:
+                raise Cancelled
+        return self._tried(order)
+
+    def _tried(self, order: Order) -> RecordDict:
+        made = self._executor.run(order, lambda done: self._progress(order.task, done, order.message_type))
         return restored(made, self._made.read)
 
     @contextmanager
@@ -187,10 +280,12 @@ class Desk:
             done.set()
             watcher.join()
 
-    def _release(self, task: OfferedTask, content: RecordDict) -> None:
-        now_ms = int(self._now().timestamp() * 1000)
-        sealed, parts = sealed_reply(self._identity(), task, content, now_ms, self._home.audit_log.head)
+    def _release(self, task: OfferedTask, answer: _Answer) -> None:
+        now_ms, head = int(self._now().timestamp() * 1000), self._home.audit_log.head
+        sealed, parts = sealed_reply(self._identity(), task, answer.content, now_ms, head)
         size = len(sealed.body) + sum(len(piece) for pieces in parts.values() for piece in pieces)
         facts = {"contract": task.contract_digest, "message_type": task.message_type}
         self._home.audit("release.sent", task=task.id, digest=sealed.digest, bytes=size, **facts)
         self._outbox.put(task.id, sealed, parts)
+        if answer.over:
+            answer.folder(task).clear()

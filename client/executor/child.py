@@ -2,6 +2,7 @@
 
 It is started with two inherited descriptors: the pipe of its orders, and a lifeline whose end tells it that
 the daemon is gone, so that no training goes on without one. It has no certificate, no key and no address.
+Told to end, it writes down how far training is and does.
 """
 
 from __future__ import annotations
@@ -12,18 +13,25 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 from flwr.app import Context, Message, RecordDict
 
 from client.app import app, private_log
-from client.executor.order import Done, Order
+from client.checkpoints import INTERRUPTION, PROGRESS, Interrupted
+from client.executor.order import Done, Order, Underway
+from common.errors import DeviceFailed, OutOfMemory
 from common.flower import adopt_identity, free_message
 from common.link.blobs import BlobStore
 from common.link.records import described, restored
+from common.tasks import read_refusal
 
 READY = b"ready"
+
+_LAST = (DeviceFailed.code, OutOfMemory.code)
+"""After these, memory stays taken and a GPU's context stays broken until the process ends."""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -44,13 +52,22 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def serve(orders: Connection, given: BlobStore, made: BlobStore) -> None:
-    """Say that training can begin, then answer each order; returns when the other end closes."""
+    """Say that training can begin, then answer each order; returns when there is no more to be done.
+
+    That is when the other end closes, when training was told to end, or after an answer that is the last.
+    """
     orders.send_bytes(READY)
-    while True:
+    PROGRESS.listener = lambda done: _tell(orders, done)
+    last = False
+    while not last:
         try:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
             order = Order.of_bytes(orders.recv_bytes())
-            orders.send_bytes(_answer(order, given, made).to_bytes())
-        except (EOFError, BrokenPipeError, ConnectionResetError):
+            signal.signal(signal.SIGTERM, lambda *_: INTERRUPTION.ask())
+            done = _answer(order, given, made)
+            orders.send_bytes(done.to_bytes())
+            last = done.last
+        except (EOFError, BrokenPipeError, ConnectionResetError, Interrupted):
             return
 
 
@@ -61,7 +78,13 @@ def _answer(order: Order, given: BlobStore, made: BlobStore) -> Done:
     records, parts = described(reply.content)
     for digest, pieces in parts.items():
         made.put(pieces, digest)
-    return Done(order.task, records)
+    refusal = read_refusal(reply.content)
+    return Done(order.task, records, last=refusal is not None and refusal.code in _LAST)
+
+
+def _tell(orders: Connection, done: float) -> None:
+    with suppress(OSError):  # the other end is gone, and this process soon will be
+        orders.send_bytes(Underway(done).to_bytes())
 
 
 def _show_codes_alone() -> None:

@@ -7,13 +7,14 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from client.executor.order import Done, Order
+from client.executor.order import Order, Underway, said_in
 from common.errors import ExecutorDied
 
 KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
@@ -24,6 +25,10 @@ KEPT_PREFIXES = ("CONSILIUM_", "CUDA_", "NVIDIA_", "OMP_", "MKL_", "PYTHON", "TO
 
 START_S = 120.0
 """Longest time in which the child must be ready: torch from a cold disk takes most of it."""
+
+
+GRACE_S = 2.0
+"""How long training may take to write down how far it is, when the daemon ends."""
 
 
 class Cancelled(Exception):
@@ -37,13 +42,20 @@ class _Child:
     process: subprocess.Popen[bytes]
     orders: Connection
     lifeline: socket.socket
+    ending: threading.Lock = field(default_factory=threading.Lock)
 
-    def end(self) -> None:
-        """Have it gone when this returns."""
-        self.lifeline.close()
-        self.process.kill()
-        self.process.wait()
-        self.orders.close()
+    def end(self, grace_s: float = 0.0) -> None:
+        """Have it gone when this returns; it is asked first, and may take so long to end by itself."""
+        if grace_s:
+            self.process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(grace_s)
+        with self.ending:  # who waits for its answer ends it too, once it is gone
+            self.lifeline.close()
+            self.process.kill()
+            self.process.wait()
+            if not self.orders.closed:
+                self.orders.close()
 
 
 class Executor:
@@ -83,8 +95,12 @@ class Executor:
             raise ExecutorDied(f"the process that trains was not ready within {START_S:g} s")
         self._received(child)
 
-    def run(self, order: Order) -> Mapping[str, Any]:
+    def run(self, order: Order, underway: Callable[[float], None] = lambda done: None) -> Mapping[str, Any]:
         """The records of the reply to one order; waits for it.
+
+        Args:
+            order: What is to be done.
+            underway: Told now and then which share of it was done.
 
         Raises:
             Cancelled: It was taken back.
@@ -98,7 +114,11 @@ class Executor:
             if child is None or order.task in self._cancelled:
                 raise Cancelled
             child.orders.send_bytes(order.to_bytes())
-            return Done.of_bytes(self._received(child)).records
+            while isinstance(said := said_in(self._received(child)), Underway):
+                underway(said.done)
+            if said.last:
+                child.end()
+            return said.records
         except (ExecutorDied, OSError) as error:
             if order.task in self._cancelled:
                 raise Cancelled from None
@@ -118,13 +138,14 @@ class Executor:
                 self._child.process.kill()
 
     def close(self) -> None:
-        """End the child; a task that runs is cancelled."""
+        """End the child; a task that runs is cancelled, once it was written down how far it is."""
         with self._lock:
             child, self._child = self._child, None
             if self._task:
                 self._cancelled.add(self._task)
+            grace_s = GRACE_S if self._task else 0.0
         if child is not None:
-            child.end()
+            child.end(grace_s)
 
     def _received(self, child: _Child) -> bytes:
         try:

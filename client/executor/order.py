@@ -46,16 +46,30 @@ class Done:
     Attributes:
         task: Its id.
         records: The reply's records; its weights are in the blob store.
+        last: The process cannot be relied on any more, and does not wait for another order.
     """
 
     task: str
     records: Mapping[str, Any]
+    last: bool = False
 
     def to_bytes(self) -> bytes:
         """The answer as it goes through the pipe."""
         return json.dumps(asdict(self)).encode()
 
-    @staticmethod
-    def of_bytes(data: bytes) -> Done:
-        """The answer that ``to_bytes`` wrote."""
-        return Done(**json.loads(data))
+
+@dataclass(frozen=True, slots=True)
+class Underway:
+    """How far an order is, as a share between 0 and 1."""
+
+    done: float
+
+    def to_bytes(self) -> bytes:
+        """The share as it goes through the pipe."""
+        return json.dumps(asdict(self)).encode()
+
+
+def said_in(data: bytes) -> Done | Underway:
+    """What the process that trains says: how far it is, or at last what became of the order."""
+    document = json.loads(data)
+    return Done(**document) if "task" in document else Underway(**document)

@@ -161,6 +161,33 @@ class Ledger:
                 raise ReservationClosed(f"{self.path}: entry {line.closed_at} closed the reservation")
             self._write(chain, settled)
 
+    def settle_finished(self, reservation: str, steps: int, clip_norm: float | None = None) -> bool:
+        """Whether what was finished with a reservation, and kept since, may be sent: it is settled then.
+
+        A process that died between finishing and settling left it open; one that died after settling left
+        nothing to do. Only for the one answer that was kept before it was settled.
+
+        Args:
+            reservation: Its id.
+            steps: As for :meth:`settle`.
+            clip_norm: As for :meth:`settle`.
+
+        Raises:
+            ValueError: More was done than reserved; send nothing.
+            Others as :meth:`reserve`.
+        """
+        book = self.book()
+        book.require_running()
+        line = book.line(reservation)
+        if line is None or (line.closed_at and line.settled is None):
+            return False  # the ledger was set aside since, or a person closed it: it counts, for nothing sent
+        if line.is_open:
+            try:
+                self.settle(line.record.reservation(resumed=True), steps, clip_norm)
+            except ReservationClosed:  # by another process, at this moment
+                return self.settle_finished(reservation, steps, clip_norm)
+        return True
+
     def check(self, echoed_head: str) -> None:
         """Compare the ledger with the head that a coordinator remembers, as :attr:`head` gave it.
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from common.study import Privacy, Study
+from common.study import Federation, Privacy, Study
 
 Metric = Literal["loss", "base-loss", "test-loss", "confusion", "calibration", "score-histogram"]
 Leaf = Literal["description", "update", "weight", "spending", "clip-norm"] | Metric
@@ -29,6 +29,8 @@ _WORDS: dict[Leaf, str] = {
     "score-histogram": "test cases by score, in 512 bins",
 }
 
+_NEXT = "what this leaves out is added to the next one"
+
 
 @dataclass(frozen=True, slots=True)
 class Leaving:
@@ -38,15 +40,18 @@ class Leaving:
         what: Its name.
         when: How often.
         noise: What hides single patients in it; "" for nothing.
+        form: How it is written where it is not written whole; "" for whole.
     """
 
     what: Leaf
     when: When
     noise: str = ""
+    form: str = ""
 
     def __str__(self) -> str:
         hidden = f", under {self.noise}" if self.noise else ""
-        return f"{self.what} ({_WORDS[self.what]}), {self.when}{hidden}"
+        written = f", {self.form}" if self.form else ""
+        return f"{self.what} ({_WORDS[self.what]}{written}), {self.when}{hidden}"
 
 
 def leavings_of(study: Study) -> tuple[Leaving, ...]:
@@ -60,18 +65,31 @@ def metrics_of(study: Study) -> frozenset[Metric]:
 
 
 def _of_training(study: Study) -> Iterator[Leaving]:
-    privacy = study.privacy
+    privacy, form = study.privacy, _form(study.federation)
     if privacy is None or not privacy.at_sites:
-        yield from (Leaving("update", "every round"), Leaving("weight", "every round"))
+        yield from (Leaving("update", "every round", form=form), Leaving("weight", "every round"))
         yield Leaving("loss", "every round")
         if study.federation.strategy.name == "qfedavg":
             yield Leaving("base-loss", "every round")
         return
     noise = _training_noise(privacy)
-    yield from (Leaving("update", "every round", noise), Leaving("weight", "every round"))
+    yield from (Leaving("update", "every round", noise, form), Leaving("weight", "every round"))
     yield Leaving("spending", "every round")
     if privacy.clip_quantile is not None:
         yield Leaving("clip-norm", "every round", noise)
+
+
+def _form(federation: Federation) -> str:
+    """How the study's codec writes an update, in words."""
+    match federation.codec:
+        case "float32":
+            return ""
+        case "bf16":
+            return "in bf16"
+        case "int8":
+            return f"in int8; {_NEXT}"
+        case "topk":
+            return f"the largest {100 * (federation.codec_fraction or 0):.3g} % of each array; {_NEXT}"
 
 
 def _of_tests(privacy: Privacy | None) -> Iterator[Leaving]:

@@ -15,8 +15,8 @@
     │   ├── CaseCorrupt, CaseTooWide
     │   └── PacsUnreachable, PacsRefused, PacsIncomplete, PacsQueryTooWide
     ├── RunError                           5   a federation that cannot go on
-    │   ├── SiteRefused, QuorumNotReached, StudyStopped, StudyUnfinished, NothingLearned
-    │   ├── UpdateRefused, ModelDiverged, TaskInvalid
+    │   ├── SiteRefused, QuorumNotReached, StudyStopped, CoordinatorStopped, StudyUnfinished, NothingLearned
+    │   ├── UpdateRefused, SiteSuspended, ModelDiverged, TaskInvalid
     │   ├── BudgetSpent, TargetSpent, ReservationClosed
     │   └── PrivacyRequired, UnitRefused, PrivacyViolated
     ├── MachineError                       6   this computer
@@ -24,7 +24,9 @@
     │   ├── HomeMissing, HomeInvalid, HomeBusy, AuditBroken
     │   ├── LedgerMissing, LedgerBroken, LedgerRolledBack
     │   ├── DeviceUnavailable, ExtraMissing
-    │   └── MixedInstallation, FlowerMoved, EngineFailed, ExecutorDied
+    │   ├── OutOfMemory, DeviceFailed, ExecutorDied
+    │   ├── MixedInstallation, FlowerMoved, EngineFailed
+    │   └── WeightsDamaged, JournalTaken, DatabaseUnavailable
     └── TrustError                         7   identity, consent, the link
         ├── KeyUnsafe, KeyUnreadable, IdentityExists, NotEnrolled
         ├── CertificateRefused, CertificateExpired, SiteRevoked, SiteUninvited
@@ -73,6 +75,7 @@ from common.errors.data import (
 )
 from common.errors.federation import (
     BudgetSpent,
+    CoordinatorStopped,
     ModelDiverged,
     NothingLearned,
     PrivacyRequired,
@@ -81,6 +84,7 @@ from common.errors.federation import (
     ReservationClosed,
     RunError,
     SiteRefused,
+    SiteSuspended,
     StudyStopped,
     StudyUnfinished,
     TargetSpent,
@@ -90,6 +94,8 @@ from common.errors.federation import (
 )
 from common.errors.machine import (
     AuditBroken,
+    DatabaseUnavailable,
+    DeviceFailed,
     DeviceUnavailable,
     DiskFull,
     EngineFailed,
@@ -99,14 +105,17 @@ from common.errors.machine import (
     HomeBusy,
     HomeInvalid,
     HomeMissing,
+    JournalTaken,
     LedgerBroken,
     LedgerMissing,
     LedgerRolledBack,
     MachineError,
     MixedInstallation,
+    OutOfMemory,
     OutputExists,
     OutputUnwritable,
     PortTaken,
+    WeightsDamaged,
 )
 from common.errors.study import (
     BudgetUnused,
@@ -194,11 +203,15 @@ __all__ = [
     "CohortUnsuitable",
     "ConsiliumError",
     "DataError",
+    "DeviceFailed",
     "DeviceUnavailable",
     "DiskFull",
     "EmptySite",
     "EngineFailed",
     "ExecutorDied",
+    "JournalTaken",
+    "DatabaseUnavailable",
+    "WeightsDamaged",
     "ExtraMissing",
     "FlowerMoved",
     "HomeBusy",
@@ -224,7 +237,9 @@ __all__ = [
     "NothingFound",
     "NothingLearned",
     "StudyStopped",
+    "CoordinatorStopped",
     "StudyUnfinished",
+    "OutOfMemory",
     "OutputExists",
     "OutputUnwritable",
     "PacsIncomplete",
@@ -242,6 +257,7 @@ __all__ = [
     "ReservationClosed",
     "RunError",
     "SiteRefused",
+    "SiteSuspended",
     "SitesOverruled",
     "StudyError",
     "StudyFileMissing",

@@ -23,6 +23,14 @@ class QuorumNotReached(RunError):  # noqa: D101
     hint = "Mend what keeps the sites above away, or lower min_sites or raise deadline_s in [federation]."
 
 
+class CoordinatorStopped(RunError):  # noqa: D101
+    code = "coordinator-stopped"
+    public = "The coordinator's daemon was stopped while the study ran."
+    hint = (
+        "Nothing is lost: the study goes on in the same round when `consilium coordinator start` runs again."
+    )
+
+
 class StudyUnfinished(RunError):  # noqa: D101
     code = "study-unfinished"
     public = "The study has no results yet."
@@ -45,6 +53,12 @@ class UpdateRefused(RunError):  # noqa: D101
     code = "update-refused"
     public = "A site's update did not pass the coordinator's checks."
     hint = "Ask the site to compare versions; the update was left out of the round."
+
+
+class SiteSuspended(RunError):  # noqa: D101
+    code = "site-suspended"
+    public = "The coordinator leaves this site out of the study until a person decides."
+    hint = "See why its last updates were refused; then `consilium study readmit STUDY SITE`."
 
 
 class ModelDiverged(RunError):  # noqa: D101

@@ -107,6 +107,36 @@ class LedgerRolledBack(MachineError):  # noqa: D101
     hint = "Put the newest copy back, or decide with `consilium site ledger accept`."
 
 
+class WeightsDamaged(MachineError):  # noqa: D101
+    code = "weights-damaged"
+    public = "A file of weights is not what was written."
+    hint = "Put the file back from a backup, or remove it: the round that made it is then done again."
+
+
+class JournalTaken(MachineError):  # noqa: D101
+    code = "journal-taken"
+    public = "Another coordinator has taken over this run."
+    hint = "One coordinator conducts a run. Stop the other one first, or leave it to that one."
+
+
+class DatabaseUnavailable(MachineError):  # noqa: D101
+    code = "database-unavailable"
+    public = "The database that the coordinator keeps its record in does not answer."
+    hint = "Nothing is lost: start the coordinator again once it does. coordinator.toml names the database."
+
+
+class OutOfMemory(MachineError):  # noqa: D101
+    code = "out-of-memory"
+    public = "The memory of this computer, or of its GPU, does not suffice for this study."
+    hint = "Let nothing else run there, or agree on a smaller batch_size, max_steps or model."
+
+
+class DeviceFailed(MachineError):  # noqa: D101
+    code = "device-failed"
+    public = "The GPU does not answer any more."
+    hint = "See nvidia-smi and the system's log, and restart the computer, or go on with --device cpu."
+
+
 class ExecutorDied(MachineError):  # noqa: D101
     code = "executor-died"
     public = "The process that trains ended before it had finished."

@@ -174,6 +174,9 @@ _STUDIES = {
         "A study runs.", {"study": _TEXT}, {**_CONTRACT, "rounds": _COUNT, "sites": _COUNT}
     ),
     "study.stopped": Event("A person had a study stop.", {"study": _TEXT, **_CONTRACT, "by": _TEXT}),
+    "site.readmitted": Event(
+        "A person let a suspended site back into a study.", {**_SITE, **_CONTRACT, "by": _TEXT}
+    ),
     "study.ended": Event(
         "A study runs no more.", {"study": _TEXT}, {**_CONTRACT, **_CODE, "rounds": _COUNT, "digest": _DIGEST}
     ),

@@ -65,6 +65,18 @@ class NoisyOptimizer(DPOptimizerFastGradientClipping):  # type: ignore[misc]  # 
         self._stream = None if own else secret.keystream("noise")
         self._secure = secure
 
+    @property
+    def place(self) -> int | torch.Tensor:
+        """How far the noise's stream was drawn from: its position, or the state of the GPU's generator."""
+        return self.generator.get_state() if self._stream is None else self._stream.position
+
+    def skip_to(self, place: int | torch.Tensor) -> None:
+        """Go on where :attr:`place` was."""
+        if self._stream is None:
+            self.generator.set_state(place)
+        else:
+            self._stream.skip_to(int(place))
+
     def accumulate(self) -> None:
         """Take each parameter's ``grad`` as its clipped sum, not copied, since noise will replace it."""
         for parameter in self.params:

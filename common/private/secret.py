@@ -1,7 +1,9 @@
 """The secret behind a task's noise and sampling: drawn where the patients are, gone when the task is done.
 
-Invariants: whoever knew it could take the noise off again, so it is never shown, never written, never sent.
-Each purpose has a stream of its own, and each stream is handed out once: the same noise on two updates would
+Invariants: whoever knew it could take the noise off again, so it is never shown and never sent. No object
+here writes itself. Where a task must outlive its process, the bytes lie on the disk that has the patients'
+pictures, under the same protection, until the task's answer is finished (``client.checkpoints``). Each
+purpose has a stream of its own, and each stream is handed out once: the same noise on two updates would
 cancel in their difference.
 """
 
@@ -20,6 +22,7 @@ from numpy.typing import NDArray
 from common.errors import ConsiliumError
 
 KEY_BYTES = 32
+_SKIPPED_BYTES = 2**20
 _WORDS = 624
 _STATE = slice(24, 24 + 8 * _WORDS)
 """Where the words of the Mersenne twister stand in a CPU generator's state, each in eight bytes."""
@@ -42,7 +45,7 @@ class Secret:
 
     @classmethod
     def fresh(cls) -> Secret:
-        """A new one from the operating system; a task that is done again takes another."""
+        """A new one from the operating system; another reservation takes another."""
         return cls(secrets.token_bytes(KEY_BYTES))
 
     @classmethod
@@ -91,14 +94,21 @@ class Keystream:
         key: (32 bytes) used for this stream only.
     """
 
-    __slots__ = ("_encryptor",)
+    __slots__ = ("_encryptor", "position")
 
     def __init__(self, key: bytes) -> None:
         self._encryptor = Cipher(algorithms.AES256(key), modes.CTR(bytes(16))).encryptor()
+        self.position = 0
 
     def take(self, size_bytes: int) -> bytes:
         """The next bytes."""
+        self.position += size_bytes
         return self._encryptor.update(bytes(size_bytes))
+
+    def skip_to(self, position: int) -> None:
+        """Go on at a later ``position``, where as many bytes were taken before."""
+        while self.position < position:
+            self.take(min(position - self.position, _SKIPPED_BYTES))
 
     def words(self, count: int) -> NDArray[np.uint32]:
         """(count,) whole numbers in [0, 2^32)."""

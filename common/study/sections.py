@@ -8,13 +8,25 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from common.study.privacy import Privacy
 from common.study.strategies import FedAvg, StrategyChoice
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 MaxSteps = Annotated[int | None, Field(ge=1, le=65_536)]
+
+
+DEFAULT_FRACTION = 0.1
+"""Of ``codec = "topk"``: what it costs in accuracy is measured in docs/wire.md."""
 
 
 class Section(BaseModel):
@@ -201,8 +213,11 @@ class Training(Section):
     precision: Literal["float32", "bfloat16"] = "float32"
 
 
+MEAN_STRATEGIES = ("fedavg", "fedavgm", "fedprox", "fedadagrad", "fedadam", "fedyogi")
+
+
 class Federation(Section):
-    """``[federation]``: who takes part in a round, for how long, and how updates become one."""
+    """``[federation]``: who takes part in a round, for how long, how updates travel and become one."""
 
     rounds: int = Field(10, ge=1, le=100_000)
     strategy: StrategyChoice = FedAvg()
@@ -211,14 +226,31 @@ class Federation(Section):
     deadline_s: float = Field(3600.0, gt=0.0)
     evaluate_every: int = Field(1, ge=1)
     average_last: int = Field(1, ge=1)
+    codec: Literal["float32", "bf16", "int8", "topk"] = "float32"
+    codec_fraction: float | None = Field(None, ge=1e-6, le=1.0, validate_default=True)
 
     @field_validator("strategy", mode="before")
     @classmethod
     def _name_alone(cls, value: Any) -> Any:
         return {"name": value} if isinstance(value, str) else _with_default(value, "name", "fedavg")
 
+    @field_validator("codec_fraction")
+    @classmethod
+    def _of_topk(cls, value: float | None, info: ValidationInfo) -> float | None:
+        if info.data.get("codec") == "topk":
+            return DEFAULT_FRACTION if value is None else value
+        if value is not None:
+            raise ValueError('only codec = "topk" sends a share of the entries')
+        return None
 
-MEAN_STRATEGIES = ("fedavg", "fedavgm", "fedprox", "fedadagrad", "fedadam", "fedyogi")
+    @model_validator(mode="after")
+    def _codec_fits(self) -> Federation:
+        if self.codec == "topk" and self.strategy.name not in MEAN_STRATEGIES:
+            raise ValueError(
+                f'codec = "topk" leaves most entries of an update at zero, and {self.strategy.name} looks at '
+                f"whole updates; take another codec, or a strategy of a mean: {', '.join(MEAN_STRATEGIES)}"
+            )
+        return self
 
 
 class Study(Section):
@@ -255,9 +287,18 @@ class Study(Section):
             raise ValueError("class_weights are counted from patients' labels, which [privacy] protects")
         if self.privacy.at_sites:
             self._check_private_training()
-        if self.privacy.sites is not None and self.federation.strategy.name not in MEAN_STRATEGIES:
-            raise ValueError(f"[privacy.sites] needs a strategy of a mean: {', '.join(MEAN_STRATEGIES)}")
+        if self.privacy.sites is not None:
+            self._check_private_sites()
         return self
+
+    def _check_private_sites(self) -> None:
+        if self.federation.strategy.name not in MEAN_STRATEGIES:
+            raise ValueError(f"[privacy.sites] needs a strategy of a mean: {', '.join(MEAN_STRATEGIES)}")
+        if self.federation.codec == "topk":
+            raise ValueError(
+                '[privacy.sites] puts the same noise on every entry, and with federation.codec = "topk" most '
+                "have no update to hide; take another codec"
+            )
 
     def _check_private_training(self) -> None:
         """What would tell of patients outside the noise is refused, not left to a reader's care."""

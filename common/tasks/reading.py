@@ -9,6 +9,7 @@ import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import fields
+from io import BytesIO
 from tokenize import TokenError
 from typing import Any, TypeVar
 
@@ -16,6 +17,7 @@ import numpy as np
 from flwr.app import Array, RecordDict
 from numpy.typing import NDArray
 
+from common.codecs import FLOAT32, Codec, Form, decode
 from common.errors import Refusal, TaskInvalid
 from common.metrics import EvaluationSums
 from common.tasks.values import Describe, EvaluateTask, Evaluation, SiteDescription, TrainTask
@@ -37,13 +39,17 @@ _UNREADABLE = (
     RecursionError,
     SyntaxError,
     TokenError,
-    UserWarning,
+    Warning,
 )
 _SCALARS: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (float, int), "bool": (bool,)}
 
 
-def weights_of(content: RecordDict) -> dict[str, NDArray[Any]]:
+def weights_of(content: RecordDict, *, shared: bool = False) -> dict[str, NDArray[Any]]:
     """The weights in a message.
+
+    Args:
+        content: The message's.
+        shared: Leave the values where they are in the message, not to be written to.
 
     Raises:
         TaskInvalid: There are none, or they cannot be read.
@@ -53,19 +59,38 @@ def weights_of(content: RecordDict) -> dict[str, NDArray[Any]]:
         raise TaskInvalid(f"no array record {ARRAYS!r}")
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # numpy warns of headers that it has to guess at
-        return {name: _decoded(name, array) for name, array in record.items()}
+        return {name: _decoded(name, array, shared=shared) for name, array in record.items()}
 
 
-def _decoded(name: str, array: Array) -> NDArray[Any]:
+def _decoded(name: str, array: Array, *, shared: bool) -> NDArray[Any]:
     if not array.data.startswith(np.lib.format.MAGIC_PREFIX):  # numpy would also open a zip archive
         raise TaskInvalid(f"array {name!r} is not in NumPy's format")
     try:
-        decoded = array.numpy()
+        decoded = _shared(array.data) if shared else None
+        decoded = array.numpy() if decoded is None else decoded
     except _UNREADABLE as error:
         raise TaskInvalid(f"unreadable array {name!r}: {error}") from None
     if decoded.dtype.kind not in "fiub" or not decoded.dtype.isnative:
         raise TaskInvalid(f"array {name!r} of {decoded.dtype} holds no numbers")
     return decoded
+
+
+def _shared(data: bytes) -> NDArray[Any] | None:
+    """The array in NumPy's format that these bytes are, in their memory; None for one of an unusual form."""
+    file = BytesIO(data)  # which does not copy them either
+    if np.lib.format.read_magic(file) != (1, 0):
+        return None
+    shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
+    size = math.prod(shape)
+    if (
+        fortran_order
+        or dtype.kind not in "fiub"
+        or not size
+        or file.tell() + size * dtype.itemsize > len(data)
+    ):
+        return None
+    values: NDArray[Any] = np.frombuffer(data, dtype, size, file.tell())
+    return values.reshape(shape)
 
 
 def read_about(content: RecordDict, kind: type[Task]) -> Task:
@@ -96,13 +121,23 @@ def read_description(content: RecordDict, classes: int) -> SiteDescription:
     return site
 
 
-def read_contribution(content: RecordDict) -> Contribution:
-    """The contribution in a reply.
+def read_contribution(
+    content: RecordDict, codec: Codec = FLOAT32, like: Mapping[str, Form] | None = None
+) -> Contribution:
+    """The contribution in a reply, its update decoded.
+
+    Args:
+        content: The reply.
+        codec: The study's.
+        like: The model's arrays, for a codec that needs them; only shapes and types are looked at.
 
     Raises:
         TaskInvalid: It is none.
+        UpdateRefused: Its update is not what the study's codec makes of such arrays.
     """
-    return Contribution(delta=weights_of(content), **_typed(_about(content), Contribution, skip=("delta",)))
+    about = _typed(_about(content), Contribution, skip=("delta",))
+    arrays = weights_of(content, shared=like is not None)
+    return Contribution(delta=arrays if like is None else decode(codec, arrays, like), **about)
 
 
 def read_evaluation(content: RecordDict, classes: int) -> Evaluation:

@@ -4,23 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields
+from io import BytesIO
 from typing import Any
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
+from numpy.lib.format import dtype_to_descr, write_array_header_1_0
 
 from common.errors import Refusal
 from common.tasks.values import Describe, EvaluateTask, Evaluation, SiteDescription, TrainTask
 from common.update import Contribution
-from common.weights import Weights
+from common.weights import Weights, pieces_of, spec_of
 
 ABOUT, ARRAYS, REFUSAL = "about", "arrays", "refusal"
+_NUMPY = Array(np.zeros(0)).stype  # as Flower calls NumPy's format
 COUNTS = ("confusion", "calibration", "histogram", "scores", "labels")
 
 
 def weights_record(weights: Weights) -> ArrayRecord:
     """Weights as Flower moves them. Made once a round and shared by all messages."""
-    return ArrayRecord({name: Array(np.asarray(array)) for name, array in weights.items()})
+    return ArrayRecord({name: _array(weights, name) for name in weights})
+
+
+def _array(weights: Weights, name: str) -> Array:
+    """An array in NumPy's format, made piece by piece: Flower's own way has it in memory three times."""
+    spec, buffer = spec_of(weights, name), BytesIO()
+    described = {"descr": dtype_to_descr(spec.dtype), "fortran_order": False, "shape": spec.shape}
+    write_array_header_1_0(buffer, described)
+    for piece in pieces_of(weights, name):
+        buffer.write(piece.data)
+    return Array(dtype=str(spec.dtype), shape=spec.shape, stype=_NUMPY, data=buffer.getvalue())
 
 
 def task_content(task: Describe | TrainTask | EvaluateTask, weights: ArrayRecord | None = None) -> RecordDict:
@@ -36,10 +49,18 @@ def description_content(description: SiteDescription) -> RecordDict:
     return RecordDict({ABOUT: _config(asdict(description))})
 
 
-def contribution_content(contribution: Contribution) -> RecordDict:
-    """A contribution as records."""
+def contribution_content(contribution: Contribution, encoded: Weights | None = None) -> RecordDict:
+    """A contribution as records.
+
+    Args:
+        contribution: What is given.
+        encoded: Its update as the study's codec writes it (:func:`common.codecs.encode`); None for the
+            update as it is.
+    """
     about = {f.name: getattr(contribution, f.name) for f in fields(Contribution) if f.name != "delta"}
-    return RecordDict({ABOUT: _config(about), ARRAYS: weights_record(contribution.delta)})
+    return RecordDict(
+        {ABOUT: _config(about), ARRAYS: weights_record(contribution.delta if encoded is None else encoded)}
+    )
 
 
 def evaluation_content(evaluation: Evaluation) -> RecordDict:

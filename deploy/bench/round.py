@@ -22,7 +22,8 @@ from common.study import Study, parse_study
 from deploy.bench.bench import Figure, Results
 from deploy.engines.engine import build_engine
 from deploy.federation import FederationData, resolve
-from server.study_run import CHECKPOINTS, RunPlan
+from server.models import CHECKPOINTS
+from server.study_run import RunPlan
 
 SITES, CASES, ROUNDS, STARTING, SEED = 3, 2, 12, 2, 0
 RECORD = "run.json"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from datetime import timedelta
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,11 +14,15 @@ from deploy.cli import options
 from deploy.cli.coordinator import DEFAULT_HOME, Home
 from deploy.cli.screen import print_json
 
+if TYPE_CHECKING:
+    from server.journal import Journal, RunState
+
 LOOK_S = 0.5
 TELLING_S = 10.0
 """In which a site's daemon has told the coordinator what was decided a moment ago."""
 
 STOP_EXAMPLE = "Example: consilium study stop lungs --home /srv/coordinator --by 'C. Coordinator'"
+READMIT_EXAMPLE = "Example: consilium study readmit lungs alder --home /srv/coordinator --by 'C. Coordinator'"
 PROPOSE_EXAMPLE = "Example: consilium study propose lungs.toml --home /srv/coordinator --days 90"
 
 Name = Annotated[
@@ -112,12 +118,39 @@ def stop(
         typer.echo(f"{name} will not start")
 
 
+def readmit(
+    study: Name,
+    site: Annotated[str, typer.Argument(metavar="SITE", help="The site's name.", show_default=False)],
+    home: Home = DEFAULT_HOME,
+    by: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Who decides.", show_default="who is logged in")
+    ] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Let a site that the gate suspended take part again, from the next round on."""
+    from getpass import getuser
+
+    from common.audit import AuditLog
+    from server.link.home import AUDIT_FILE
+    from server.proposals import Proposals
+
+    digest, who = Proposals(home.expanduser() / "studies").find(study), by or getuser()
+    with _journal(home) as journal:
+        journal.readmit(digest, site, who)
+    AuditLog(home.expanduser() / AUDIT_FILE).append("site.readmitted", site=site, contract=digest, by=who)
+    if as_json:
+        print_json({"study": study, "site": site, "by": who})
+        return
+    typer.echo(f"{site} takes part in {study} again from the next round on")
+
+
 def status(home: Home = DEFAULT_HOME, as_json: options.Json = False) -> None:
     """List the studies: what the sites decided, and how far each has come."""
     from server.proposals import Proposals
 
     proposals = Proposals(home.expanduser() / "studies")
-    found = [_standing(proposals, digest) for digest in proposals.digests()]
+    with _journal(home) as journal:
+        found = [_standing(proposals, digest, journal.state(digest)) for digest in proposals.digests()]
     if as_json:
         print_json({"studies": found})
         return
@@ -127,6 +160,8 @@ def status(home: Home = DEFAULT_HOME, as_json: options.Json = False) -> None:
         typer.echo(f"{each['study']} ({each['contract'][:12]}): {each['state']}")
         for site, decision in sorted(each["decisions"].items()):
             typer.echo(f"  {site:<20} {decision}")
+        for line in _round_lines(each["round"]):
+            typer.echo(f"  {line}")
         if each["error"]:
             typer.echo(f"  {each['error']['code']}: {each['error'].get('hint', '')}")
 
@@ -144,9 +179,10 @@ def results(
     from server.record import read_run
 
     proposals = Proposals(home.expanduser() / "studies")
-    folder = proposals.run_folder(proposals.find(study))
+    digest = proposals.find(study)
+    folder = proposals.run_folder(digest)
     run = read_run(folder)
-    while wait and (run is None or run["status"] == "running" or "report" not in run["files"]):
+    while wait and (not proposals.has_run(digest) or run is None or "report" not in run["files"]):
         time.sleep(LOOK_S)
         run = read_run(folder)
     if run is None or run["final"] is None:
@@ -162,7 +198,37 @@ def _approved(proposals: Any, digest: str) -> int:
     return list(proposals.decisions(digest).values()).count("approved")
 
 
-def _standing(proposals: Any, digest: str) -> dict[str, Any]:
+def _round_lines(course: dict[str, Any] | None) -> Iterator[str]:
+    """The round that is under way, and who has not contributed to it, since when and why."""
+    if course is None:
+        return
+    yield f"round {course['number']}: {len(course['contributed'])} of {len(course['asked'])} have contributed"
+    for site in course["asked"]:
+        if site not in course["contributed"]:
+            why = course["missing"].get(site)
+            yield f"  {site:<18} " + (
+                f"since {why['since']}: {why['reason']}" if why else "is asked, and at work"
+            )
+
+
+def _journal(home: Path) -> Journal:
+    """The coordinator's journal, for who only reads it.
+
+    Raises:
+        HomeMissing, HomeInvalid, DatabaseUnavailable: There is none that could be read.
+    """
+    from common.errors import HomeMissing
+    from server.coordinator import journal_in
+    from server.link.home import SETTINGS_FILE
+    from server.link.settings import read_settings
+
+    folder = home.expanduser()
+    if not (folder / SETTINGS_FILE).is_file():
+        raise HomeMissing(f"{folder} holds no {SETTINGS_FILE}")
+    return journal_in(folder, read_settings(folder / SETTINGS_FILE))
+
+
+def _standing(proposals: Any, digest: str, run_state: RunState | None) -> dict[str, Any]:
     from server.record import read_run
 
     contract, run = proposals.contract(digest), read_run(proposals.run_folder(digest))
@@ -176,4 +242,13 @@ def _standing(proposals: Any, digest: str) -> dict[str, Any]:
         "state": state,
         "decisions": proposals.decisions(digest),
         "error": run["error"] if run is not None else None,
+        "round": None if run_state is None else _course(run_state),
     }
+
+
+def _course(run: RunState) -> dict[str, Any] | None:
+    if run.course is None or run.ended:
+        return None
+    missing = {site: {"reason": reason, "since": since} for site, (reason, since) in run.refused.items()}
+    course = {"number": run.course.number, "asked": list(run.course.asked), "missing": missing}
+    return {**course, "contributed": list(run.contributed)}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -19,6 +19,7 @@ from common.errors import ConsiliumError, EnvelopeRefused, SiteRevoked
 from common.flower import error_reply, with_message_id
 from common.link.records import Blob, announced, blob_of, described, restored
 from server.detached import DetachedGrid
+from server.journal.endings import is_final
 from server.link.bell import Bell
 from server.link.log import LinkLog
 from server.link.members import Members
@@ -32,6 +33,9 @@ from server.link.warden import EXPIRED
 REFUSED = 2
 PULL_WAIT_S = 0.05
 TIDY_S = 60.0
+AT_ONCE_BYTES = 2**26
+"""Weights of replies that are in memory together, but for one that is larger."""
+
 MOST_REMEMBERED = 4
 """Records of arrays whose blobs are remembered: one model goes to all sites."""
 
@@ -111,6 +115,8 @@ class LinkGrid(DetachedGrid):
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """Replies to these messages that are there; waits a moment for the first.
 
+        Not all at once where they are large. A reply is there until it is used.
+
         Raises:
             ConsiliumError: What :meth:`stop` was given.
         """
@@ -121,9 +127,19 @@ class LinkGrid(DetachedGrid):
         if not ended and self._bell.wait(heard, PULL_WAIT_S):
             ended = self._tasks.ended(ids)
         with self._lock:
-            replies = [self._reply(task) for task in ended if task.state != EXPIRED]
-            self._let_go(ended)
-        return replies
+            return [self._reply(task) for task in _few([task for task in ended if task.state != EXPIRED])]
+
+    def sent_before(self, group: str) -> Mapping[str, int]:
+        """Tasks of a group under this contract that are open, or answered and not used, with their nodes."""
+        with self._lock:
+            found = [task for task in self._tasks.of_group(group) if contract_of(task) == self._contract]
+            self._waiting.update(task.id for task in found)
+            return {task.id: task.node_id for task in found}
+
+    def used(self, message_ids: Sequence[str]) -> None:
+        """Let go of replies that were pulled: their bodies, and the weights that no other reply names."""
+        with self._lock:
+            self._let_go(self._tasks.ended(list(message_ids)))
 
     def cancel(self, reason: str) -> None:
         """Give up all tasks that are not answered: the study has ended, or stops."""
@@ -136,10 +152,14 @@ class LinkGrid(DetachedGrid):
         self._bell.ring()
 
     def stop(self, why: ConsiliumError) -> None:
-        """Give up all tasks, and have whoever asks through this Grid, in another thread, end with ``why``."""
+        """Have whoever asks through this Grid, in another thread, end with ``why``.
+
+        Tasks are given up, unless the study is to go on when the coordinator does.
+        """
         with self._lock:
             self._stopped = why
-        self.cancel(why.code)
+        if is_final(why):
+            self.cancel(why.code)
 
     def _require_going(self) -> None:
         if self._stopped is not None:
@@ -268,6 +288,16 @@ class _Memory:
         return self._known[id(record)][1]
 
 
+def _few(tasks: Sequence[Task]) -> Iterator[Task]:
+    """The first of the tasks, and those after it while all weights are less than ``AT_ONCE_BYTES``."""
+    total = 0
+    for number, task in enumerate(tasks):
+        total += sum(_sizes(task).values())
+        if number and total > AT_ONCE_BYTES:
+            return
+        yield task
+
+
 def _records(body: bytes) -> Mapping[str, Any]:
     records: Mapping[str, Any] = json.loads(body)["content"]["records"]
     return records
@@ -275,9 +305,13 @@ def _records(body: bytes) -> Mapping[str, Any]:
 
 def _named(task: Task) -> set[str]:
     """Digests of the weights in a task's reply."""
+    return set(_sizes(task))
+
+
+def _sizes(task: Task) -> Mapping[str, int]:
     if task.reply is None:
-        return set()
+        return {}
     try:
-        return set(announced(_records(task.reply.body)))
+        return announced(_records(task.reply.body))
     except EnvelopeRefused:
-        return set()
+        return {}

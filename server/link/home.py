@@ -5,6 +5,7 @@
     keys/              tls.pem, which it is known by, and signing.pem, which signs contracts and envelopes
     certificate.pem    its own certificate
     link.db            sites, invitations, tasks
+    journal.db         runs, rounds, contributions
     blobs/             weights on their way
     audit.jsonl        what was done, chained by hashes (audit.head: its last digest)
     studies/           one folder for each study

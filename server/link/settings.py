@@ -19,6 +19,7 @@ _HEADER = """\
 #   name      what people call it
 #   address   where sites reach it; it goes into invitations
 #   listen    where it waits for them
+#   journal   URL (as SQLAlchemy has it) of the database that runs are recorded in; journal.db unless set
 #   enrolments_a_minute   attempts to enrol from one address; behind a relay all sites come from its address
 
 """
@@ -51,6 +52,7 @@ class CoordinatorSettings(BaseModel):
         address: Where sites reach it, as ``host:port``.
         listen: Where it waits for them, likewise.
         enrolments_a_minute: Attempts of one address to enrol; of all addresses together, six times as many.
+        journal: URL of the database that runs are recorded in; empty for ``journal.db`` in the home.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -59,6 +61,7 @@ class CoordinatorSettings(BaseModel):
     address: Address
     listen: Endpoint
     enrolments_a_minute: Annotated[int, Field(ge=1, le=1000)] = 5
+    journal: str = ""
 
     def to_toml(self) -> str:
         """The settings as a file."""

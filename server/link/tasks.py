@@ -103,6 +103,16 @@ class Tasks:
         with self._database.reading() as connection:
             return [_task(row) for row in connection.execute(query)]
 
+    def of_group(self, group: str) -> list[Task]:
+        """Those of a group that are open, or answered and not collected, in the order they were queued in."""
+        query = select(tasks).where(
+            tasks.c.group_id == group,
+            tasks.c.state.in_((*OPEN, "answered")),
+            tasks.c.collected.is_(False),
+        )
+        with self._database.reading() as connection:
+            return [_task(row) for row in connection.execute(query.order_by(tasks.c.number))]
+
     def offered(self, task_id: str) -> bool:
         """Whether the task is open; it counts as offered now, if it was queued."""
         return self._advance(task_id, None, ("queued",), "offered")

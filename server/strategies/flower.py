@@ -15,20 +15,29 @@ import gc
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from itertools import count
 from typing import Any
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, Message, MessageType, MetricRecord, RecordDict
 from flwr.serverapp import strategy as flower
+from numpy.typing import NDArray
 
 from common.errors import NothingLearned
 from common.flower import free_message
 from common.study import StrategyChoice
 from common.update import Contribution
-from common.weights import Weights
+from common.weights import Weights, spec_of
+from server.strategies.lazy import Piecewise, WeightedMean
 from server.strategies.protocol import ClientTerms
 
 CASES, LOSS = "num-examples", "train_loss"
+
+_MOMENTUM = "momentum_vector"
+_REMEMBERED = (_MOMENTUM, "m_t", "v_t")
+"""Where Flower's rules keep what they remember of earlier rounds."""
 
 
 class FlowerStrategy:
@@ -50,6 +59,40 @@ class FlowerStrategy:
         if len(contributions) < self._needs:
             name = type(self._rule).__name__
             raise NothingLearned(f"{name} as set needs {self._needs} updates, {len(contributions)} came")
+        kind = type(self._rule)
+        if kind is flower.FedAvg:
+            return WeightedMean(contributions)
+        if issubclass(kind, (flower.FedMedian, flower.FedTrimmedAvg)):
+            return Piecewise(contributions, partial(self._aggregated, round_number))
+        if issubclass(kind, (flower.FedAvgM, *FED_OPT)):
+            # What these do with a mean, they do with the mean of one: the updates need not be in memory.
+            contributions = [replace(contributions[0], delta=WeightedMean(contributions), cases=1)]
+        return self._aggregated(round_number, contributions)
+
+    def memory(self) -> Weights:
+        """See :class:`server.strategies.protocol.Strategy`."""
+        kept: dict[str, NDArray[Any]] = {}
+        for kind in _REMEMBERED:
+            arrays = getattr(self._rule, kind, None) or {}
+            named = (
+                arrays.items() if isinstance(arrays, dict) else zip(map(str, count()), arrays, strict=False)
+            )
+            kept |= {f"{kind}/{name}": array for name, array in named}
+        return kept
+
+    def remember(self, memory: Weights) -> None:
+        """See :class:`server.strategies.protocol.Strategy`."""
+        for kind in _REMEMBERED:
+            if not hasattr(self._rule, kind):
+                continue
+            kept = {name.partition("/")[2]: memory[name] for name in memory if name.startswith(f"{kind}/")}
+            if kind == _MOMENTUM:  # a list, in the model's order
+                setattr(self._rule, kind, [kept[str(n)] for n in range(len(kept))] or None)
+            else:
+                setattr(self._rule, kind, kept or None)
+
+    def _aggregated(self, round_number: int, contributions: Sequence[Contribution]) -> Weights:
+        """What Flower's strategy makes of the updates, in float64."""
         messages = [_message(contribution) for contribution in contributions]
         self._centre(contributions[0].delta)
         with _quiet(), _quick_collections():
@@ -65,7 +108,7 @@ class FlowerStrategy:
         """Tell rules that remember the current model that it is zero: updates are changes of it."""
         if not hasattr(self._rule, "current_arrays"):
             return
-        zeros = {name: np.zeros(array.shape) for name, array in like.items()}
+        zeros = {name: np.zeros(spec_of(like, name).shape) for name in like}
         adaptive = hasattr(self._rule, "v_t")  # FedOpt keeps NumPy arrays where the others keep records
         self._rule.current_arrays = zeros if adaptive else _record(zeros)
 
@@ -107,6 +150,7 @@ _RULES: dict[str, Callable[..., flower.FedAvg]] = {
     "multikrum": flower.MultiKrum,
     "bulyan": flower.Bulyan,
 }
+FED_OPT = (flower.FedAdagrad, flower.FedAdam, flower.FedYogi)
 _FLOWER_OPTION = {"num_malicious_sites": "num_malicious_nodes", "num_sites_to_select": "num_nodes_to_select"}
 
 

@@ -32,7 +32,7 @@ class Strategy(Protocol):
         ...
 
     def combine(self, round_number: int, contributions: Sequence[Contribution]) -> Weights:
-        """The change of the model that the contributions make together, in float64.
+        """The change of the model that the contributions make together, in float64; perhaps lazily.
 
         Args:
             round_number: Absolute, from 1.
@@ -41,4 +41,12 @@ class Strategy(Protocol):
         Raises:
             NothingLearned: There are too few for this strategy.
         """
+        ...
+
+    def memory(self) -> Weights:
+        """What it remembers of the rounds so far; empty for nothing."""
+        ...
+
+    def remember(self, memory: Weights) -> None:
+        """Go on from what :meth:`memory` of another process gave."""
         ...

@@ -21,6 +21,7 @@ from common.study import parse_study
 from deploy.cli.app import app
 from server.conduct import conduct
 from server.coordinator import Coordinator
+from server.journal import FleetingJournal
 from server.link.home import CoordinatorHome
 from server.link.server import LinkServer
 from server.proposals import Proposals, RunOrder
@@ -97,7 +98,7 @@ def test_whoever_asks_through_the_grid_ends_with_the_reason(
         grid = server.grid(contract.digest)
         threading.Timer(0.2, grid.stop, (why,)).start()
         with pytest.raises(type(why)):
-            conduct(grid, home.audit, contract, plan)
+            conduct(grid, home.audit, contract, plan, FleetingJournal())
     run = read_run(plan.out)
     assert run is not None and (run["status"], run["error"]["code"]) == (status, why.code)
     assert ended(home) == [("study.started", None), ("study.ended", why.code)]

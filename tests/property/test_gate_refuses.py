@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import re
+from collections import Counter
 from typing import Any
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
-from hypothesis import given, settings
+import pytest
+from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -108,8 +110,8 @@ def test_a_field_of_another_type_or_value_is_refused(name: str, value: Any) -> N
         "round": number and isinstance(value, int) and value == 1,
         "base_digest": value == DIGEST,
         "cases": number and isinstance(value, int) and value > 0,
-        "loss": number and bool(np.isfinite(value)) and value >= 0 if number else False,
-        "base_loss": value is None or (number and bool(np.isfinite(value)) and value >= 0),
+        "loss": number and 0 <= value <= 1e300,
+        "base_loss": value is None or (number and 0 <= value <= 1e300),
     }
     assert (found is not None) == sound[name]
 
@@ -230,3 +232,224 @@ def test_an_update_passes_only_for_the_site_round_and_base_it_is_of(
     except UpdateRefused:
         return
     raise AssertionError("an update of another site, round or base was let in")
+
+
+# Everything at once: a sound update, changed in one to four places, through the whole way of reading.
+
+MODEL = {
+    **BASE,
+    "n.running_var": np.ones(3, dtype=np.float32),
+    "n.num_batches_tracked": np.array(7, dtype=np.int64),
+}
+MODEL_DIGEST = digest(MODEL)
+REGISTERED = 50
+EXTREMES = st.sampled_from(
+    [
+        0,
+        -1,
+        1,
+        49,
+        51,
+        2**31,
+        2**63 - 1,
+        -(2**63),
+        10**9,
+        0.0,
+        -0.0,
+        1e-320,
+        1e308,
+        float("nan"),
+        float("inf"),
+    ]
+)
+VALUE = st.one_of(
+    FIELD, EXTREMES, st.just(MODEL_DIGEST), st.sampled_from(["elm", "Elm", "elm ", "\ud800", "\0"])
+)
+ABOUT_FIELDS = st.sampled_from(
+    [
+        "site",
+        "round",
+        "base_digest",
+        "cases",
+        "loss",
+        "base_loss",
+        "ledger_head",
+        "clip_norm",
+        "epsilon",
+        "more",
+    ]
+)
+NAMES = st.sampled_from(
+    [*MODEL, "W", "w ", "b\0", "", "../w", "n.running_mean", "\ud800", "\u202ew"]
+) | st.text(max_size=6)
+DTYPES = [
+    "<f4",
+    ">f4",
+    "<f8",
+    "<f2",
+    "<i1",
+    "<i4",
+    "<i8",
+    ">i8",
+    "<u8",
+    "|b1",
+    "<U3",
+    "|S2",
+    "<c8",
+    "<M8[s]",
+    "|V5",
+]
+SHAPES = st.sampled_from(
+    [(), (0,), (1,), (3,), (4,), (1, 3), (3, 1), (2, 3), (3, 2), (6,), (0, 3), (1,) * 20]
+)
+HEADER_SHAPES = SHAPES | st.lists(st.sampled_from([0, 1, 3, -1, 2**20, 2**40, 2**63]), max_size=4).map(tuple)
+
+
+@st.composite
+def raw_arrays(draw: st.DrawFn) -> bytes:
+    """Bytes in NumPy's format that lie about dtype, shape, order, version or length."""
+    described = draw(
+        st.sampled_from([*(repr(dtype) for dtype in DTYPES), "'|O'", "[('a', '<f4')]", "'<f4, <f4'", "3"])
+    )
+    order = draw(st.sampled_from(["False", "True", "None", "0"]))
+    header = (
+        f"{{'descr': {described}, 'fortran_order': {order}, 'shape': {draw(HEADER_SHAPES)!r}, }}".encode()
+    )
+    version = draw(st.sampled_from([1, 2, 3, 4, 0, 255]))
+    length = draw(st.just(len(header)) | st.integers(0, 2**16 - 1))
+    size = length.to_bytes(2 if version == 1 else 4, "little")
+    return b"\x93NUMPY" + bytes([version, 0]) + size + header + draw(st.binary(max_size=40))
+
+
+@st.composite
+def arrays_sent(draw: st.DrawFn) -> Array:
+    """An array of some dtype and shape, its numbers among them what no update may hold."""
+    if draw(st.booleans()):
+        data = draw(raw_arrays() | st.binary(max_size=60))
+        kind = draw(st.sampled_from(["numpy.ndarray", "torch.Tensor", ""]))
+        return Array(dtype="float32", shape=(3,), stype=kind, data=data)
+    made = np.zeros(draw(SHAPES), dtype=draw(st.sampled_from(DTYPES)))
+    if made.dtype.kind in "fi" and made.size:
+        worst = (
+            [np.nan, np.inf, -np.inf, 3e38, -1.5]
+            if made.dtype.kind == "f"
+            else [-8, -128, 127, 2**62, -(2**63)]
+        )
+        with np.errstate(all="ignore"):
+            made.reshape(-1)[-1] = np.array(draw(st.sampled_from(worst))).astype(made.dtype)
+    return Array(made)
+
+
+def changed_about(draw: st.DrawFn, record: RecordDict) -> None:
+    about = dict(record["about"])
+    name, value = draw(ABOUT_FIELDS), draw(VALUE)
+    if value is None:
+        about.pop(name, None)
+    else:
+        about[name] = value
+    record["about"] = ConfigRecord(about)
+
+
+def changed_arrays(draw: st.DrawFn, record: RecordDict) -> None:
+    arrays = dict(record.array_records["arrays"])
+    if draw(st.integers(0, 3)) == 0:
+        arrays.pop(draw(st.sampled_from(sorted(MODEL))), None)
+    else:
+        arrays[draw(NAMES)] = draw(arrays_sent())
+    record["arrays"] = ArrayRecord(arrays)
+
+
+def changed_bytes(draw: st.DrawFn, record: RecordDict) -> None:
+    arrays = dict(record.array_records["arrays"])
+    if not arrays:
+        return
+    name = draw(st.sampled_from(sorted(arrays)))
+    data, at = arrays[name].data, draw(st.integers(0, 150))
+    put, cut = draw(st.binary(max_size=6)), draw(st.integers(0, 150))
+    arrays[name] = Array(
+        dtype="float32", shape=(3,), stype="numpy.ndarray", data=data[:at] + put + data[at + cut :]
+    )
+    record["arrays"] = ArrayRecord(arrays)
+
+
+@st.composite
+def malformed(draw: st.DrawFn) -> RecordDict:
+    """A reply that was sound before it was changed in one to four places."""
+    zeros = {name: np.zeros_like(array) for name, array in MODEL.items()}
+    record = contribution_content(Contribution("elm", 1, MODEL_DIGEST, zeros, 5, 0.5))
+    for _ in range(draw(st.integers(1, 4))):
+        draw(st.sampled_from([changed_about, changed_arrays, changed_bytes]))(draw, record)
+    if draw(st.integers(0, 19)) == 0:
+        name = draw(st.sampled_from(["about", "arrays"]))
+        kept = {key: value for key, value in record.items() if key != name}
+        other = draw(st.sampled_from([ConfigRecord({}), ArrayRecord({}), MetricRecord({"a": 1}), None]))
+        record = RecordDict(kept if other is None else {**kept, name: other})
+    return record
+
+
+def keeps_every_promise(one: Contribution) -> bool:
+    """What the gate says of an update that it lets in, looked at in another way than the gate does."""
+    new = {name: MODEL[name] + one.delta[name] for name in MODEL}
+    return (
+        (one.site, one.round, one.base_digest) == ("elm", 1, MODEL_DIGEST)
+        and type(one.cases) is int
+        and one.cases in range(1, REGISTERED + 1)
+        and sorted(one.delta) == sorted(MODEL)
+        and all(array.shape == MODEL[name].shape for name, array in one.delta.items())
+        and all(array.dtype.str == MODEL[name].dtype.str for name, array in one.delta.items())
+        and all(np.isfinite(array).all() for array in one.delta.values())
+        and 0 <= int(new["n.num_batches_tracked"]) <= 2**41
+        and bool((new["n.running_var"] >= 0).all())
+        and (one.epsilon, one.target_delta) == (None, None)
+        and one.loss is not None
+        and all(0 <= value < np.inf for value in (one.loss, one.base_loss or 0.0, one.clip_norm or 1.0))
+    )
+
+
+def refused(record: RecordDict) -> bool:
+    """Whether a reply is refused, with a code; if not, it must be sound in every respect."""
+    try:
+        contribution = read_contribution(record)
+        admit(contribution, "elm", 1, MODEL, MODEL_DIGEST, registered=REGISTERED)
+    except ConsiliumError as error:
+        assert error.code in ("task-invalid", "update-refused") and error.refusal().hint
+        return True
+    assert keeps_every_promise(contribution)
+    return False
+
+
+@pytest.mark.parametrize(
+    "shape", ["0, 9223372036854775808", "1099511627776,", "4294967296, 4294967296", "-3,", "1e3,"]
+)
+def test_a_shape_that_no_memory_holds_is_refused(shape: str) -> None:
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({shape}), }}".encode()
+    data = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + b"\0" * 12
+    record = content()
+    record["arrays"]["b"] = Array(dtype="float32", shape=(3,), stype="numpy.ndarray", data=data)
+    assert taken(record) is None
+
+
+@settings(max_examples=250, deadline=None)
+@given(malformed())
+def test_a_malformed_update_is_refused_by_a_code_or_was_sound_after_all(record: RecordDict) -> None:
+    refused(record)
+
+
+@pytest.mark.slow
+def test_ten_thousand_malformed_updates_meet_coded_refusals_only() -> None:
+    found: Counter[bool] = Counter()
+
+    @settings(
+        max_examples=10_000,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(malformed())
+    def send(record: RecordDict) -> None:
+        found[refused(record)] += 1
+
+    send()
+    assert found.total() >= 10_000
+    assert found[True] > 8_000  # the rest were changed into something that an update may be

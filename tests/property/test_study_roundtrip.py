@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from common.errors import StudyError
 from common.study import STRATEGY_NAMES, Study, digest, from_canonical, parse_study, to_canonical, to_toml
+from common.study.sections import MEAN_STRATEGIES
 
 # What writers of TOML and JSON stumble over: quotes, escapes, controls, separators, other planes.
 texts = st.text(st.sampled_from("ab0é. #='\"\\\n\t\r\x00\x7f\u2028\U0001f600"), min_size=1, max_size=12)
@@ -54,7 +55,15 @@ documents = st.fixed_dictionaries(
         ),
         "training": table(learning_rate=positive, clip_grad_norm=positive, weight_decay=st.floats(0, 10)),
         "federation": table(
-            rounds=counts, deadline_s=positive, strategy=st.sampled_from(STRATEGY_NAMES), min_sites=counts
+            rounds=counts,
+            deadline_s=positive,
+            strategy=st.sampled_from(STRATEGY_NAMES),
+            min_sites=counts,
+            codec=st.sampled_from(["float32", "bf16", "int8"]),
+        )
+        | st.fixed_dictionaries(
+            {"codec": st.just("topk")},
+            optional={"codec_fraction": st.floats(1e-6, 1.0), "strategy": st.sampled_from(MEAN_STRATEGIES)},
         ),
     },
 )

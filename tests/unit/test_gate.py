@@ -165,3 +165,153 @@ def test_an_update_passes_only_where_it_is_meant_for() -> None:
     for wrong in (("fir", 4, DIGEST), ("elm", 5, DIGEST), ("elm", 4, "f" * 64)):
         with pytest.raises(UpdateRefused):
             ask(*wrong)
+
+
+HUGE = pytest.param(10**5000, id="too large to be written")
+
+
+@pytest.mark.parametrize(
+    "cases",
+    [
+        pytest.param(True, id="truth value"),
+        pytest.param(10.0, id="float"),
+        pytest.param(float("nan"), id="NaN"),
+        pytest.param(float("inf"), id="infinite"),
+        pytest.param(np.int64(10), id="numpy integer"),
+        pytest.param(np.float64(10), id="numpy float"),
+        pytest.param(np.array(10), id="array"),
+        pytest.param("10", id="text"),
+        pytest.param(None, id="none"),
+        pytest.param(-(10**5000), id="too small to be written"),
+    ],
+)
+def test_a_weight_is_a_whole_number_and_nothing_like_one(cases: Any) -> None:
+    with pytest.raises(UpdateRefused, match="weight of"):
+        let_in(replace(GOOD, cases=cases))
+
+
+@pytest.mark.parametrize(
+    ("cases", "passes"),
+    [
+        (1, True),
+        (10, True),
+        (11, False),
+        (10**9, False),
+        pytest.param(10**5000, False, id="too large to be written"),
+    ],
+)
+def test_a_weight_is_at_most_the_cases_that_were_registered(cases: int, passes: bool) -> None:
+    ask = lambda: admit(replace(GOOD, cases=cases), "elm", 4, BASE, DIGEST, registered=10)  # noqa: E731
+    if passes:
+        ask()
+    else:
+        with pytest.raises(UpdateRefused, match="10 described"):
+            ask()
+
+
+@pytest.mark.parametrize("value", [True, "0.5", HUGE, np.array(0.5), np.array([0.5, 0.5]), 1e301])
+@pytest.mark.parametrize("field", ["loss", "base_loss"])
+def test_a_figure_is_a_number_and_nothing_like_one(field: str, value: Any) -> None:
+    with pytest.raises(UpdateRefused, match="loss"):
+        let_in(replace(GOOD, **{field: value}))
+
+
+@pytest.mark.parametrize("value", [True, "1", HUGE])
+@pytest.mark.parametrize("field", ["epsilon", "target_delta", "clip_norm"])
+def test_a_figure_of_privacy_is_a_number_and_nothing_like_one(field: str, value: Any) -> None:
+    with pytest.raises(UpdateRefused):
+        admit(replace(PRIVATE, **{field: value}), "elm", 4, BASE, DIGEST, private=True)
+
+
+@pytest.mark.parametrize("number", [4.0, np.int64(4), "4", None, HUGE])
+def test_a_round_is_a_whole_number_and_nothing_like_one(number: Any) -> None:
+    with pytest.raises(UpdateRefused, match="says it is"):
+        let_in(replace(GOOD, round=number))
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        pytest.param(np.asfortranarray(np.ones((2, 3), np.float32)), id="Fortran's order"),
+        pytest.param(np.ones((4, 3), np.float32)[::2], id="every other row"),
+        pytest.param(np.ones((2, 3), np.float32)[::-1, ::-1], id="backwards"),
+        pytest.param(np.ones((3, 2), np.float32).T, id="turned"),
+        pytest.param(np.broadcast_to(np.float32(1), (2, 3)), id="one number seen six times"),
+        pytest.param(np.ones((2, 3), np.float32).view(np.matrix), id="matrix"),
+    ],
+)
+def test_how_an_array_lies_in_memory_does_not_matter(array: Any) -> None:
+    let_in(replace(GOOD, delta={**GOOD.delta, "w": array}))
+
+
+HIDDEN = np.ma.MaskedArray(np.array([1, np.nan, 1], np.float32), mask=[False, True, False])  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        pytest.param(HIDDEN, id="NaN behind a mask"),
+        pytest.param(np.zeros(3, [("a", "<f4")]), id="structured"),
+        pytest.param(np.zeros(3, [(f"field-{n}", "<f4") for n in range(500)]), id="structured without end"),
+        pytest.param(np.zeros((0,), np.float32), id="empty"),
+        pytest.param(np.zeros((3, 0), np.float32), id="empty rows"),
+        pytest.param(np.zeros((1,) * 30 + (3,), np.float32), id="many dimensions"),
+        pytest.param(np.broadcast_to(np.float32(0), (2**31, 2**20)), id="huge"),
+        pytest.param(np.array([1, 2, 3], object), id="objects"),
+        pytest.param([0.0, 0.0, 0.0], id="a list"),
+        pytest.param(None, id="nothing"),
+    ],
+)
+def test_what_is_no_array_of_the_models_is_refused_in_few_words(array: Any) -> None:
+    with pytest.raises(UpdateRefused) as caught:
+        let_in(replace(GOOD, delta={**GOOD.delta, "b": array}))
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "B",
+        " b",
+        "b ",
+        "b\0",
+        "b\n",
+        "",
+        "\uff42",
+        "\u0431",
+        "b\u200b",
+        "../b",
+        "\ud800",
+        "\x1b[2J",
+        "x" * 10**6,
+    ],
+    ids=lambda name: ascii(name)[:20],
+)
+def test_a_name_is_the_models_own_letter_for_letter(name: str) -> None:
+    for delta in ({**GOOD.delta, name: BASE["b"]}, {"w": BASE["w"], "count": BASE["count"], name: BASE["b"]}):
+        with pytest.raises(UpdateRefused, match="missing or unknown") as caught:
+            let_in(replace(GOOD, delta=delta))
+        assert str(caught.value).isprintable() and len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    "named", [digest({**BASE, "b": BASE["b"] + 1}), DIGEST.upper(), DIGEST[:-1], DIGEST + " "]
+)
+def test_an_update_of_an_earlier_model_is_no_update_of_this_one(named: str) -> None:
+    with pytest.raises(UpdateRefused, match="another base"):
+        let_in(replace(GOOD, base_digest=named))
+
+
+def test_arrays_are_looked_at_one_by_one_and_none_where_the_names_are_wrong() -> None:
+    class Counting(dict[str, Any]):
+        read = 0
+
+        def __getitem__(self, name: str) -> Any:
+            Counting.read += 1
+            return super().__getitem__(name)
+
+    let_in(replace(GOOD, delta=Counting(GOOD.delta)))
+    assert Counting.read == len(BASE)
+    with pytest.raises(UpdateRefused):
+        let_in(replace(GOOD, delta=Counting({**GOOD.delta, "more": BASE["b"]})))
+    assert Counting.read == len(BASE)

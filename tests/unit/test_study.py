@@ -28,7 +28,7 @@ from common.study import (
     to_toml,
 )
 from common.study.privacy import Privacy, SitePrivacy
-from common.study.sections import Frames, Rows, Sequence, Slices, Steps, Variable, Window
+from common.study.sections import DEFAULT_FRACTION, Frames, Rows, Sequence, Slices, Steps, Variable, Window
 
 MakeStudy = Callable[..., Study]
 HEAD = {"name": "x", "labels": {"0": "normal", "1": "abnormal"}}
@@ -90,6 +90,7 @@ def uncommented(kind: str) -> Study:
     """The template's study with every commented key that a kind of sequence takes."""
     document = tomllib.loads(UNCOMMENTED)
     del document["privacy"]  # see the next test: not with clip_grad_norm
+    document["federation"]["codec"] = "topk"  # of which codec_fraction is
     given = {**document["sequence"], "kind": kind}
     known = KINDS[kind].model_fields
     return parse_study({**document, "sequence": {key: given[key] for key in given if key in known}})
@@ -537,10 +538,11 @@ OTHERWISE: dict[str, Any] = {
     "federation.deadline_s": 60.0,
     "federation.evaluate_every": 2,
     "federation.average_last": 2,
+    "federation.codec": "bf16",
     "privacy": {"target_epsilon": 8.0},
     "federation.strategy.name": "fedmedian",
 }
-ONLY_VALUE = {"study.task"}
+ONLY_VALUE = {"study.task", "federation.codec_fraction"}  # see the tests of codecs for the second
 
 
 def with_values(values: Mapping[str, Any]) -> Study:
@@ -567,11 +569,12 @@ def test_digest_known_answer() -> None:
         '"weight_decay":0.0,"clip_grad_norm":null,"schedule":"constant","class_weights":"none",'
         '"precision":"float32"},'
         '"federation":{"rounds":10,"strategy":{"name":"fedavg"},"fraction_sites":1.0,"min_sites":2,'
-        '"deadline_s":3600.0,"evaluate_every":1,"average_last":1},"privacy":null}'
+        '"deadline_s":3600.0,"evaluate_every":1,"average_last":1,"codec":"float32","codec_fraction":null},'
+        '"privacy":null}'
     )
     assert (
         digest(parse_study({"study": HEAD}))
-        == "c0e71c216eef0bec4fb97c5b4d84e7bb295fb6b1bf419ef9a5514189e9f786af"
+        == "6bf6d3dfde2b842c344e8a34f1f265fccd2fca2df5c3b17451812351cc4716d8"
     )
 
 
@@ -599,6 +602,54 @@ def test_digest_changes_with_every_option_of_a_strategy(study: MakeStudy, name: 
     value = getattr(default.federation.strategy, option)
     other = value + 1 if isinstance(value, int) else value / 2 or 0.25
     assert digest(study(federation={"strategy": {"name": name, option: other}})) != digest(default)
+
+
+# --- codecs
+
+
+@pytest.mark.parametrize(
+    ("federation", "word"),
+    [
+        ({"codec": "gzip"}, "federation.codec: Input should be 'float32', 'bf16', 'int8' or 'topk'"),
+        ({"codec_fraction": 0.1}, "federation.codec_fraction: only codec"),
+        ({"codec": "int8", "codec_fraction": 0.1}, "federation.codec_fraction: only codec"),
+        ({"codec": "topk", "codec_fraction": 0.0}, "federation.codec_fraction"),
+        ({"codec": "topk", "codec_fraction": 1.5}, "federation.codec_fraction"),
+        *(
+            ({"codec": "topk", "strategy": name}, f"{name} looks at whole updates")
+            for name in ("fedmedian", "fedtrimmedavg", "krum", "multikrum", "bulyan", "qfedavg")
+        ),
+    ],
+)
+def test_codec_that_cannot_be_is_refused(federation: dict[str, Any], word: str) -> None:
+    with pytest.raises(InvalidValue) as error:
+        parse_study({"study": HEAD, "federation": federation})
+    assert word in str(error.value)
+
+
+def test_every_other_codec_goes_with_every_strategy(study: MakeStudy) -> None:
+    for name in STRATEGY_NAMES:
+        for codec in ("bf16", "int8"):
+            assert study(federation={"strategy": name, "codec": codec}).federation.codec_fraction is None
+
+
+def test_topk_has_a_share_that_stands_in_the_study(study: MakeStudy) -> None:
+    default, other = (
+        study(federation={"codec": "topk", **share}) for share in ({}, {"codec_fraction": 0.25})
+    )
+    assert default.federation.codec_fraction == DEFAULT_FRACTION
+    assert f'"codec_fraction":{DEFAULT_FRACTION}' in to_canonical(default)
+    assert digest(default) != digest(other)
+    for written in (default, other):
+        assert from_canonical(to_canonical(written)) == written
+        assert parse_study(tomllib.loads(to_toml(written))) == written
+
+
+def test_topk_is_not_for_noise_on_every_entry() -> None:
+    for codec in ("bf16", "int8"):
+        parse_study({"study": HEAD, "privacy": {"sites": SITES}, "federation": {"codec": codec}})
+    with pytest.raises(InvalidValue, match=r"federation\.codec"):
+        parse_study({"study": HEAD, "privacy": {"sites": SITES}, "federation": {"codec": "topk"}})
 
 
 # --- privacy

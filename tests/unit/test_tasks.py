@@ -14,7 +14,11 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 from numpy.typing import NDArray
 
 from common import __version__
-from common.errors import Refusal, TaskInvalid
+from common.codecs import FLOAT32, Codec, decode, encode
+from common.codecs.bf16 import BF16
+from common.codecs.int8 import INT8
+from common.codecs.topk import TopK
+from common.errors import Refusal, TaskInvalid, UpdateRefused
 from common.flower import free_message
 from common.metrics import EvaluationSums
 from common.tasks import (
@@ -111,6 +115,25 @@ def test_private_contribution_is_read_as_written(carried: Any) -> None:
     assert "loss" not in content[ABOUT] and "base_loss" not in content[ABOUT]
     read = read_contribution(carried(content))
     assert asdict(replace(read, delta={})) == asdict(replace(PRIVATE, delta={}))
+
+
+@ways
+@pytest.mark.parametrize("codec", [BF16, INT8, TopK(0.1)], ids=lambda c: c.parts[0])
+def test_encoded_contribution_is_read_as_decoded(codec: Codec, carried: Any) -> None:
+    delta = {"w": np.random.default_rng(0).standard_normal((40, 30)).astype(np.float32), **WEIGHTS}
+    written, arrays = replace(CONTRIBUTION, delta=delta), encode(codec, delta).arrays
+    read = read_contribution(carried(contribution_content(written, arrays)), codec, delta)
+    assert digest(read.delta) == digest(decode(codec, arrays, delta))
+    assert asdict(replace(read, delta={})) == asdict(replace(written, delta={}))
+
+
+def test_contribution_of_another_codec_is_refused() -> None:
+    delta = {"w": np.ones((40, 30), np.float32)}
+    content = contribution_content(CONTRIBUTION, encode(INT8, delta).arrays)
+    with pytest.raises(UpdateRefused):
+        read_contribution(content, BF16, delta)
+    with pytest.raises(UpdateRefused):
+        read_contribution(content, FLOAT32, delta)
 
 
 @pytest.mark.parametrize("name", OPTIONAL)

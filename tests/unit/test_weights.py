@@ -11,8 +11,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.errors import DiskFull, OutputUnwritable
-from common.weights import add, digest, load_weights, norm, save_weights, subtract
+from common.errors import DiskFull, OutputUnwritable, WeightsDamaged
+from common.weights import (
+    Moved,
+    StoredWeights,
+    add,
+    digest,
+    load_weights,
+    norm,
+    save_weights,
+    spec_of,
+    subtract,
+)
 
 WEIGHTS = {
     "b.weight": np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -142,3 +152,42 @@ def test_weights_cannot_be_saved_into_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputUnwritable):
         save_weights(tmp_path / "file" / "w.safetensors", WEIGHTS, {})
+
+
+@pytest.fixture
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Arrays of these tests are several pieces, the last one shorter."""
+    monkeypatch.setattr("common.weights.PIECE", 4)
+
+
+@pytest.mark.usefixtures("small_pieces")
+def test_stored_weights_are_those_that_were_saved(tmp_path: Path) -> None:
+    stored = save_weights(tmp_path / "w.safetensors", WEIGHTS, {"round": "1"})
+    assert list(stored) == sorted(WEIGHTS) and len(stored) == len(WEIGHTS)
+    for name, array in WEIGHTS.items():
+        assert stored[name].dtype == array.dtype and np.array_equal(stored[name], array)
+        assert spec_of(stored, name) == spec_of(WEIGHTS, name)
+    assert digest(stored) == digest(WEIGHTS) and norm(stored) == pytest.approx(norm(WEIGHTS))
+    assert all(np.array_equal(load_weights(stored.path)[name], array) for name, array in WEIGHTS.items())
+
+
+@pytest.mark.usefixtures("small_pieces")
+def test_moved_weights_are_the_sum_in_the_bases_dtypes(tmp_path: Path) -> None:
+    delta = {name: np.full(array.shape, 0.25) for name, array in WEIGHTS.items()}
+    stored = save_weights(tmp_path / "w.safetensors", WEIGHTS, {})
+    for name, array in add(WEIGHTS, delta).items():
+        assert array.dtype == WEIGHTS[name].dtype
+        assert np.array_equal(array, (WEIGHTS[name] + delta[name]).astype(array.dtype))
+        assert np.array_equal(Moved(stored, delta)[name], array)
+
+
+@pytest.mark.parametrize("kept", [-1, 9, 0], ids=["one byte short", "cut in the header", "empty"])
+def test_a_file_that_is_cut_short_is_damaged(tmp_path: Path, kept: int) -> None:
+    path = tmp_path / "w.safetensors"
+    save_weights(path, WEIGHTS, {})
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(WeightsDamaged):
+        StoredWeights(path)
+    path.unlink()
+    with pytest.raises(WeightsDamaged):
+        StoredWeights(path)

@@ -1,4 +1,4 @@
-"""What Alembic runs to migrate: always over the connection of :func:`client.cohorts.migrations.upgrade`."""
+"""What Alembic runs to migrate: always over the connection of :func:`common.migrating.upgrade`."""
 
 from __future__ import annotations
 

@@ -19,6 +19,8 @@ from deploy.engines.engine import EVIDENCE
 from deploy.engines.link.founding import COORDINATOR, SITES, Federation, founded, require_names
 from deploy.engines.processes import Processes
 from server.conduct import conduct
+from server.coordinator import JOURNAL
+from server.journal import Journal
 from server.link.grid import LinkGrid
 from server.study_run import RunPlan
 
@@ -55,8 +57,9 @@ class LinkEngine:
                 for site in sites:
                     _start(processes, federation, folder / SITES / site.name, site)
                 grid = federation.server.grid(federation.contract.digest)
-                with _watched(processes, grid):
-                    conduct(grid, federation.home.audit, federation.contract, plan)
+                with _watched(processes, grid), Journal(plan.out / JOURNAL) as journal:
+                    run = journal.run(federation.contract.digest, plan.study, plan.seed, plan.out)
+                    conduct(grid, federation.home.audit, federation.contract, plan, run)
             finally:  # once nobody writes to the logs any more, and before the folder goes with the processes
                 processes.stop()
                 federation.server.stop()

@@ -53,6 +53,7 @@ def test_a_task_is_answered(
     [reply] = pulled(task)
     assert same(reply.content, answered)
     assert (reply.metadata.reply_to_message_id, reply.metadata.src_node_id) == (task, alder.node_id)
+    grid.used([task])
     assert list(grid.pull_messages([task])) == []
     assert told("task.sent", task=task, site="alder", contract=CONTRACT)
     [received] = told("reply.received", task=task, site="alder", digest=sealed.digest)
@@ -61,8 +62,8 @@ def test_a_task_is_answered(
     assert offer.content["audit_head"].split(":")[0].isdigit()
 
 
-def test_weights_of_replies_are_let_go_of_once_they_were_pulled(
-    alder: Hospital, push: Push, pulled: Pulled, weights: Weights
+def test_a_reply_stays_until_it_is_used_and_its_weights_go_with_it(
+    alder: Hospital, grid: LinkGrid, push: Push, pulled: Pulled, weights: Weights
 ) -> None:
     with alder.session() as line:
         task = push(alder, weights(1))
@@ -70,7 +71,9 @@ def test_weights_of_replies_are_let_go_of_once_they_were_pulled(
         line.expect("ack")
         [digest] = [row["blob"] for row in _records(sealed) if row["kind"] == "arrays"]
         assert alder.offset(digest).complete
-        assert pulled(task)
+        assert pulled(task) and pulled(task)
+        assert alder.offset(digest).complete
+        grid.used([task])
         assert not alder.offset(digest).complete
 
 
@@ -125,6 +128,7 @@ def test_a_reply_that_was_not_acknowledged_comes_again_and_counts_once(
         line.say(reply=envelope_of(sealed))
         assert alder.acknowledged(line.expect("ack")) == (task, sealed.digest, "stored")
         assert len(pulled(task)) == 1
+        grid.used([task])
         line.say(reply=envelope_of(sealed))
         assert alder.acknowledged(line.expect("ack")) == (task, sealed.digest, "stored")
         assert list(grid.pull_messages([task])) == []
@@ -216,3 +220,16 @@ def test_a_message_to_nobody_is_refused(grid: LinkGrid, weights: Weights, missin
 def _records(sealed: Any) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = json.loads(sealed.body)["content"]["records"]["content"]
     return rows
+
+
+def test_a_coordinator_that_was_restarted_finds_what_it_asked(
+    alder: Hospital, serve: Callable[..., Any], weights: Weights, pulled: Pulled, home: CoordinatorHome
+) -> None:
+    """Open tasks and answers of a group, under this contract alone, until they are used."""
+    server, _ = serve()
+    before, after, others = server.grid(CONTRACT), server.grid(CONTRACT), server.grid("d" * 64)
+    [task] = before.push_messages([Message(weights(1), alder.node_id, "train", group_id="train-3")])
+    assert after.sent_before("train-3") == {task: alder.node_id}
+    assert after.sent_before("train-4") == others.sent_before("train-3") == {}
+    before.cancel("gone")
+    assert after.sent_before("train-3") == {}

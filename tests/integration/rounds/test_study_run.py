@@ -19,6 +19,7 @@ from client.site import Site
 from common.errors import NothingLearned, OutputUnwritable, QuorumNotReached, SiteRefused
 from common.study import Study, load_study, to_toml
 from common.weights import digest, load_weights
+from server.models import ModelFiles
 from server.record import RunRecord
 from server.study_run import RunPlan, run_study
 
@@ -89,7 +90,7 @@ def test_the_files_are_those_that_the_record_names(grid_of: MakeGrid, plan: Make
         "checkpoints": ["checkpoints/round-0001.safetensors", "checkpoints/round-0002.safetensors"],
     }
     assert sorted(str(p.relative_to(made.out)) for p in made.out.rglob("*") if p.is_file()) == sorted(
-        ["run.json", "model.safetensors", "study.toml", *run["files"]["checkpoints"]]
+        ["run.json", "model.safetensors", "study.toml", ModelFiles.name(0), *run["files"]["checkpoints"]]
     )
     assert load_study(made.out / "study.toml") == made.study
     digests = [digest(load_weights(made.out / name)) for name in run["files"]["checkpoints"]]

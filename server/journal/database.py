@@ -1,0 +1,53 @@
+"""The journal's database: SQLite in a file, or another one that SQLAlchemy knows, by URL."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DatabaseError
+
+import common.database
+from common.database import schema_of
+from common.errors import HomeInvalid
+from server.journal.migrations import FOLDER as MIGRATIONS
+
+SCHEMA = "0001"
+
+
+class Database(common.database.Database):
+    """One journal; threads may share it.
+
+    Args:
+        place: A file, made if it is not there, for its owner only; or a URL of SQLAlchemy.
+
+    Raises:
+        HomeInvalid: It is not a journal, or of a later release.
+        DiskFull, OutputUnwritable, DatabaseUnavailable: It cannot be used.
+    """
+
+    def __init__(self, place: Path | str) -> None:
+        self._turn = threading.Lock()
+        super().__init__(place, ("synchronous = FULL",))  # what a method returned from outlives a power cut
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """All of the block's changes, or none; one thread at a time."""
+        with self._turn, super().writing() as connection:
+            yield connection
+
+    def make_tables(self) -> None:
+        """Bring the database to this release's tables: all of them or none, whoever else tries the same."""
+        try:
+            with self.reading() as connection:
+                if schema_of(connection) == SCHEMA:
+                    return
+            from common.migrating import upgrade  # Alembic is slow to import, and seldom needed
+
+            with self.writing() as connection:
+                upgrade(connection, MIGRATIONS)
+        except DatabaseError:  # its tables are none of ours
+            raise HomeInvalid(f"{self.name} is not a journal of Consilium") from None

@@ -1,0 +1,96 @@
+"""The course of a run in memory: for simulations, whose updates need not outlive the process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from common.tasks import Evaluation
+from common.update import Contribution
+from common.weights import Weights
+from server.journal.protocol import Course, Stage
+
+
+class FleetingJournal:
+    """A :class:`server.journal.protocol.RunJournal` that nothing is left of."""
+
+    def __init__(self) -> None:
+        self._entries: list[dict[str, Any]] = []
+        self._course: Course | None = None
+        self._kept: dict[str, Contribution] = {}
+        self._refused: dict[Stage, dict[str, str]] = {"train": {}, "evaluate": {}, "gate": {}}
+        self._counted: dict[str, Evaluation] = {}
+        self._memory: Weights = {}
+        self._known: Mapping[str, Any] = {}
+
+    def finished(self) -> list[dict[str, Any]]:
+        """See the protocol."""
+        return list(self._entries)
+
+    def course(self) -> Course | None:
+        """See the protocol."""
+        return self._course
+
+    def begin(self, course: Course) -> None:
+        """See the protocol."""
+        self._course = course
+        self._kept, self._counted = {}, {}
+        self._refused = {"train": {}, "evaluate": {}, "gate": {}}
+
+    def keep(self, contribution: Contribution) -> Contribution:
+        """See the protocol."""
+        self._kept[contribution.site] = contribution
+        self._refused["train"].pop(contribution.site, None)
+        return contribution
+
+    def contributed(self, number: int) -> tuple[str, ...]:
+        """See the protocol."""
+        return tuple(sorted(self._kept))
+
+    def kept(self, number: int) -> dict[str, Contribution]:
+        """See the protocol."""
+        return {site: self._kept[site] for site in sorted(self._kept)}
+
+    def refuse(self, number: int, stage: Stage, site: str, reason: str) -> None:
+        """See the protocol."""
+        self._refused[stage][site] = reason
+
+    def refused(self, number: int, stage: Stage) -> dict[str, str]:
+        """See the protocol."""
+        return dict(self._refused[stage])
+
+    def trained(self, number: int, model_digest: str, about: Mapping[str, Any], memory: Weights) -> None:
+        """See the protocol."""
+        if self._course is not None:
+            self._course = replace(self._course, model_digest=model_digest)
+        self._memory, self._known = memory, about
+
+    def known(self) -> Mapping[str, Any]:
+        """See the protocol."""
+        return self._known
+
+    def memory(self) -> Weights:
+        """See the protocol."""
+        return self._memory
+
+    def count(self, evaluation: Evaluation) -> None:
+        """See the protocol."""
+        self._counted[evaluation.site] = evaluation
+        self._refused["evaluate"].pop(evaluation.site, None)
+
+    def counted(self, number: int) -> dict[str, Evaluation]:
+        """See the protocol."""
+        return {site: self._counted[site] for site in sorted(self._counted)}
+
+    def readmitted(self) -> list[tuple[int, str]]:
+        """See the protocol."""
+        return []
+
+    def finish(self, number: int, entry: Mapping[str, Any]) -> None:
+        """See the protocol."""
+        self._entries.append(dict(entry))
+        self._course, self._kept, self._counted = None, {}, {}
+
+    def end(self, status: str) -> None:
+        """See the protocol."""

@@ -1,0 +1,392 @@
+"""The journal in a database, with the arrays of updates and counts in files beside it.
+
+    rounds/0003/train/SITE.safetensors      an update that was admitted
+    rounds/0003/evaluate/SITE.safetensors   a site's counts
+    rounds/memory-0003.safetensors          what the strategy must remember after a round
+
+A file is written whole before the row that names it is, so a row that is there has its file; a file without a
+row is one that a killed process left, and is written again.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import quote
+
+from sqlalchemy import ColumnElement, Connection, Table, delete, func, insert, select, update
+
+from common.chain import Clock, utc_now
+from common.errors import JournalTaken, StudyUnknown, WeightsDamaged
+from common.files import unwritable
+from common.metrics import EvaluationSums
+from common.study import Study
+from common.study import digest as study_digest
+from common.tasks import Evaluation
+from common.tasks.writing import COUNTS
+from common.update import Contribution
+from common.weights import StoredWeights, Weights, digest, load_weights, save_weights
+from server.journal.database import Database
+from server.journal.protocol import Course, Stage
+from server.journal.tables import contribution as contributions
+from server.journal.tables import evaluation as evaluations
+from server.journal.tables import readmission as readmissions
+from server.journal.tables import refusal as refusals
+from server.journal.tables import round_ as rounds
+from server.journal.tables import run as runs
+
+ROUNDS = "rounds"
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """How a run stands, for whoever asks.
+
+    Attributes:
+        name: Of the run.
+        ended: Whether nothing more will be done.
+        finished: How many rounds are.
+        course: The round that is under way.
+        contributed: Who has sent an update that counts.
+        refused: Why others have not, by site, with the time since when.
+    """
+
+    name: str
+    ended: bool
+    finished: int
+    course: Course | None
+    contributed: tuple[str, ...]
+    refused: Mapping[str, tuple[str, str]]
+
+
+class Journal:
+    """All runs in one database.
+
+    Args:
+        place: A file, or a URL of SQLAlchemy.
+        now: The clock.
+
+    Raises:
+        HomeInvalid: It is not a journal, or of a later release.
+        DiskFull, OutputUnwritable, DatabaseUnavailable: It cannot be used.
+    """
+
+    def __init__(self, place: Path | str, now: Clock = utc_now) -> None:
+        self._database = Database(place)
+        self._now = now
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._database.close()
+
+    def run(
+        self, name: str, study: Study, seed: int, folder: Path, about: Mapping[str, Any] | None = None
+    ) -> DurableJournal:
+        """A run's journal, to be written by this process alone from now on.
+
+        Args:
+            name: Of the run, unique in this database; one that is there goes on.
+            study: What is run.
+            seed: With what.
+            folder: Where updates are kept: the run's.
+            about: What whoever begins the run again must know, as JSON holds it.
+
+        Raises:
+            JournalTaken: There is a run of that name of another study or seed.
+        """
+        known = study_digest(study)
+        with self._database.writing() as connection:
+            row = connection.execute(select(runs).where(runs.c.name == name).with_for_update()).first()
+            if row is None:
+                values = {"name": name, "study_digest": known, "seed": seed, "owner": 1, "status": "running"}
+                begun = {"begun": self._time(), "about": dict(about or {})}
+                key = connection.execute(insert(runs).values(**values, **begun)).inserted_primary_key
+                assert key is not None  # noqa: S101  SQLAlchemy gives one after an insert of one row
+                return DurableJournal(self._database, int(key[0]), 1, folder, self._now)
+            if (row.study_digest, row.seed) != (known, seed):
+                raise JournalTaken(f"run {name!r} is of another study or seed")
+            connection.execute(update(runs).where(runs.c.id == row.id).values(owner=row.owner + 1))
+            return DurableJournal(self._database, row.id, row.owner + 1, folder, self._now)
+
+    def unended(self) -> dict[str, dict[str, Any]]:
+        """The runs that have not ended, with what is to be known to begin them again."""
+        query = select(runs.c.name, runs.c.about).where(runs.c.ended.is_(None)).order_by(runs.c.id)
+        with self._database.reading() as connection:
+            return {row.name: dict(row.about) for row in connection.execute(query)}
+
+    def readmit(self, name: str, site: str, by: str) -> None:
+        """Let a suspended site back into a run, from its next round on; any process may.
+
+        Raises:
+            StudyUnknown: There is no such run.
+        """
+        with self._database.writing() as connection:
+            run = connection.scalar(select(runs.c.id).where(runs.c.name == name, runs.c.ended.is_(None)))
+            if run is None:
+                raise StudyUnknown(
+                    f"{name[:12]} does not run", hint="`consilium study status` lists what does."
+                )
+            values = {"run": run, "site": site, "by": by, "at": self._time()}
+            connection.execute(insert(readmissions).values(**values))
+
+    def state(self, name: str) -> RunState | None:
+        """How a run stands; None if there is none of that name."""
+        with self._database.reading() as connection:
+            row = connection.execute(select(runs).where(runs.c.name == name)).first()
+            if row is None:
+                return None
+            course = _course(connection, row.id)
+            number = course.number if course else 0
+            kept = select(contributions.c.site).where(_at(contributions, row.id, number))
+            of_round = _at(refusals, row.id, number) & (refusals.c.stage != "gate")
+            why = select(refusals).where(of_round).order_by(refusals.c.site)
+            return RunState(
+                name=name,
+                ended=row.ended is not None,
+                finished=_finished(connection, row.id),
+                course=course,
+                contributed=tuple(connection.scalars(kept.order_by(contributions.c.site))),
+                refused={each.site: (each.reason, each.since) for each in connection.execute(why)},
+            )
+
+    def _time(self) -> str:
+        return self._now().isoformat(timespec="seconds")
+
+
+class DurableJournal:
+    """A :class:`server.journal.protocol.RunJournal` that outlives all processes; from :meth:`Journal.run`."""
+
+    def __init__(self, database: Database, run: int, owner: int, folder: Path, now: Clock) -> None:
+        self._database, self._run, self._owner, self._now = database, run, owner, now
+        self._folder = folder / ROUNDS
+
+    @property
+    def begun(self) -> str:
+        """When the run began, in UTC."""
+        with self._database.reading() as connection:
+            return str(connection.scalar(select(runs.c.begun).where(runs.c.id == self._run)))
+
+    def finished(self) -> list[dict[str, Any]]:
+        """See the protocol."""
+        query = select(rounds.c.entry).where(rounds.c.run == self._run, rounds.c.model_digest != "")
+        with self._database.reading() as connection:
+            entries = connection.scalars(query.order_by(rounds.c.number))
+            return [dict(entry) for entry in entries if entry is not None]
+
+    def course(self) -> Course | None:
+        """See the protocol."""
+        with self._database.reading() as connection:
+            return _course(connection, self._run)
+
+    def begin(self, course: Course) -> None:
+        """See the protocol."""
+        values = {
+            "base_digest": course.base_digest,
+            "asked": list(course.asked),
+            "deadline": course.deadline,
+            "model_digest": course.model_digest,
+            "about": {},
+        }
+        self._put(rounds, {"number": course.number}, values)
+
+    def keep(self, contribution: Contribution) -> Contribution:
+        """See the protocol."""
+        number, site = contribution.round, contribution.site
+        known = digest(contribution.delta)
+        stored = save_weights(self._file(number, "train", site), contribution.delta, {"digest": known})
+        about = {f.name: getattr(contribution, f.name) for f in fields(Contribution) if f.name != "delta"}
+        with self._writing() as connection:
+            self._replace(
+                connection, contributions, {"number": number, "site": site}, {"about": about, "digest": known}
+            )
+            self._forgive(connection, number, "train", site)
+        return replace(contribution, delta=stored)
+
+    def contributed(self, number: int) -> tuple[str, ...]:
+        """See the protocol."""
+        query = select(contributions.c.site).where(_at(contributions, self._run, number))
+        with self._database.reading() as connection:
+            return tuple(connection.scalars(query.order_by(contributions.c.site)))
+
+    def kept(self, number: int) -> dict[str, Contribution]:
+        """See the protocol."""
+        query = select(contributions).where(_at(contributions, self._run, number))
+        with self._database.reading() as connection:
+            found = list(connection.execute(query.order_by(contributions.c.site)))
+        return {
+            row.site: Contribution(
+                **row.about, delta=_verified(self._file(number, "train", row.site), row.digest)
+            )
+            for row in found
+        }
+
+    def refuse(self, number: int, stage: Stage, site: str, reason: str) -> None:
+        """See the protocol."""
+        key = {"number": number, "stage": stage, "site": site}
+        self._put(refusals, key, {"reason": reason[:500], "since": self._time()})
+
+    def refused(self, number: int, stage: Stage) -> dict[str, str]:
+        """See the protocol."""
+        query = select(refusals).where(_at(refusals, self._run, number), refusals.c.stage == stage)
+        with self._database.reading() as connection:
+            return {row.site: row.reason for row in connection.execute(query.order_by(refusals.c.site))}
+
+    def trained(self, number: int, model_digest: str, about: Mapping[str, Any], memory: Weights) -> None:
+        """See the protocol."""
+        if memory:
+            save_weights(self._memory(number), memory, {})
+        with self._writing() as connection:
+            values = {"model_digest": model_digest, "about": dict(about)}
+            connection.execute(update(rounds).where(_at(rounds, self._run, number)).values(**values))
+
+    def known(self) -> Mapping[str, Any]:
+        """See the protocol."""
+        with self._database.reading() as connection:
+            query = select(rounds.c.about).where(_at(rounds, self._run, self._last(connection)))
+            return dict(connection.scalar(query) or {})
+
+    def memory(self) -> Weights:
+        """See the protocol."""
+        with self._database.reading() as connection:
+            path = self._memory(self._last(connection))
+        return load_weights(path) if path.exists() else {}
+
+    def count(self, evaluation: Evaluation) -> None:
+        """See the protocol."""
+        number, site = evaluation.round, evaluation.site
+        arrays = {name: getattr(evaluation.sums, name) for name in COUNTS}
+        known = digest(arrays)
+        save_weights(self._file(number, "evaluate", site), arrays, {"digest": known})
+        values = {"base_digest": evaluation.base_digest, "loss": evaluation.sums.loss, "digest": known}
+        with self._writing() as connection:
+            self._replace(connection, evaluations, {"number": number, "site": site}, values)
+            self._forgive(connection, number, "evaluate", site)
+
+    def counted(self, number: int) -> dict[str, Evaluation]:
+        """See the protocol."""
+        query = select(evaluations).where(_at(evaluations, self._run, number))
+        with self._database.reading() as connection:
+            found = list(connection.execute(query.order_by(evaluations.c.site)))
+        counted = {}
+        for row in found:
+            arrays = dict(_verified(self._file(number, "evaluate", row.site), row.digest))
+            sums = EvaluationSums(loss=row.loss, **arrays)
+            counted[row.site] = Evaluation(row.site, number, row.base_digest, sums)
+        return counted
+
+    def readmitted(self) -> list[tuple[int, str]]:
+        """See the protocol."""
+        query = select(readmissions.c.number, readmissions.c.site).where(readmissions.c.run == self._run)
+        with self._database.reading() as connection:
+            found = connection.execute(query.order_by(readmissions.c.number))
+            return [(row.number, row.site) for row in found]
+
+    def finish(self, number: int, entry: Mapping[str, Any]) -> None:
+        """See the protocol."""
+        with self._writing() as connection:
+            connection.execute(update(rounds).where(_at(rounds, self._run, number)).values(entry=dict(entry)))
+        shutil.rmtree(self._round(number), ignore_errors=True)
+        self._memory(number - 1).unlink(missing_ok=True)
+
+    def end(self, status: str) -> None:
+        """Write down that nothing more will be done, and how the run ended."""
+        with self._writing() as connection:
+            values = {"ended": self._time(), "status": status}
+            connection.execute(update(runs).where(runs.c.id == self._run).values(**values))
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    # How it is written
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        """A transaction of the process that conducts the run.
+
+        Raises:
+            JournalTaken: That is another one by now.
+        """
+        with self._database.writing() as connection:
+            mine = select(runs.c.owner).where(runs.c.id == self._run).with_for_update()
+            if connection.scalar(mine) != self._owner:
+                raise JournalTaken("another process conducts this run")
+            yield connection
+
+    def _put(self, table: Table, key: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+        with self._writing() as connection:
+            self._replace(connection, table, key, values)
+
+    def _replace(
+        self, connection: Connection, table: Table, key: Mapping[str, Any], values: Mapping[str, Any]
+    ) -> None:
+        whole = {"run": self._run, **key}
+        chosen = [table.c[name] == value for name, value in whole.items()]
+        if connection.execute(update(table).where(*chosen).values(**values)).rowcount == 0:
+            connection.execute(insert(table).values(**whole, **values))
+
+    def _forgive(self, connection: Connection, number: int, stage: Stage, site: str) -> None:
+        chosen = (refusals.c.stage == stage) & (refusals.c.site == site)
+        connection.execute(delete(refusals).where(_at(refusals, self._run, number), chosen))
+
+    def _last(self, connection: Connection) -> int:
+        """Number of the last round that was trained; 0 before."""
+        chosen = (rounds.c.run == self._run) & (rounds.c.model_digest != "")
+        return connection.scalar(select(func.max(rounds.c.number)).where(chosen)) or 0
+
+    def _round(self, number: int) -> Path:
+        return self._folder / f"{number:04d}"
+
+    def _memory(self, number: int) -> Path:
+        return _made(self._folder) / f"memory-{number:04d}.safetensors"
+
+    def _file(self, number: int, stage: Stage, site: str) -> Path:
+        # Safe as a file name whatever a site is called.
+        return _made(self._round(number) / stage) / f"{quote(site, safe=' ')}.safetensors"
+
+    def _time(self) -> str:
+        return self._now().isoformat(timespec="seconds")
+
+
+def _course(connection: Connection, run: int) -> Course | None:
+    query = select(rounds).where(rounds.c.run == run).order_by(rounds.c.number.desc()).limit(1)
+    row = connection.execute(query).first()
+    if row is None or row.entry is not None:
+        return None
+    return Course(row.number, row.base_digest, tuple(row.asked), row.deadline, row.model_digest)
+
+
+def _finished(connection: Connection, run: int) -> int:
+    entries = connection.scalars(select(rounds.c.entry).where(rounds.c.run == run))
+    return sum(1 for entry in entries if entry is not None)
+
+
+def _at(table: Table, run: int, number: int) -> ColumnElement[bool]:
+    return (table.c.run == run) & (table.c.number == number)
+
+
+def _verified(path: Path, known: str) -> StoredWeights:
+    """The arrays in a file that a row names.
+
+    Raises:
+        WeightsDamaged: They are not those that were written.
+    """
+    stored = StoredWeights(path)
+    if digest(stored) != known:
+        raise WeightsDamaged(f"{path} is not what was written")
+    return stored
+
+
+def _made(folder: Path) -> Path:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(folder, error) from None
+    return folder

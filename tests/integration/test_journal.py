@@ -1,0 +1,159 @@
+"""Both journals keep the same course of a run; the durable one for any process, and for one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from common.errors import JournalTaken, StudyUnknown, WeightsDamaged
+from common.metrics import EvaluationSums
+from common.study import Study, parse_study
+from common.tasks import Evaluation
+from common.update import Contribution
+from common.weights import digest
+from server.journal import Course, FleetingJournal, Journal, RunJournal
+
+DELTA = {"b": np.arange(4, dtype=np.float32), "a": np.full((2, 3), 0.5, dtype=np.float32)}
+COURSE = Course(1, "0" * 64, ("alder", "birch"), 1e9)
+
+
+@pytest.fixture(scope="module")
+def study() -> Study:
+    return parse_study({"study": {"name": "kept", "labels": {"0": "left", "1": "right"}}})
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Journal]:
+    with Journal(tmp_path / "journal.db") as journal:
+        yield journal
+
+
+@pytest.fixture(params=["fleeting", "durable"])
+def journal(request: pytest.FixtureRequest, database: Journal, study: Study, tmp_path: Path) -> RunJournal:
+    return FleetingJournal() if request.param == "fleeting" else database.run("run", study, 0, tmp_path)
+
+
+def update(site: str, **about: Any) -> Contribution:
+    return Contribution(
+        **{"site": site, "round": 1, "base_digest": "0" * 64, "delta": DELTA, "cases": 3, **about}
+    )
+
+
+def counts(site: str) -> Evaluation:
+    scores, labels = np.array([[0.2, 0.8], [0.9, 0.1]]), np.array([1, 0])
+    return Evaluation(site, 1, "1" * 64, EvaluationSums.count(scores, labels, keep_scores=True))
+
+
+def test_nothing_is_known_of_a_run_that_has_not_begun(journal: RunJournal) -> None:
+    assert (journal.finished(), journal.course(), journal.known(), dict(journal.memory())) == (
+        [],
+        None,
+        {},
+        {},
+    )
+
+
+def test_the_course_of_a_round(journal: RunJournal) -> None:
+    journal.begin(COURSE)
+    assert journal.course() == COURSE
+    journal.refuse(1, "train", "birch", "no-reply")
+    kept = journal.keep(update("birch", loss=0.5, ledger_head=f"3:{'a' * 64}"))
+    journal.keep(update("alder", loss=0.25))
+    assert digest(kept.delta) == digest(DELTA)
+    assert journal.refused(1, "train") == {}, "who has contributed in the end did not refuse"
+    found = journal.kept(1)
+    assert journal.contributed(1) == tuple(found)
+    assert list(found) == ["alder", "birch"] and found["birch"].ledger_head == f"3:{'a' * 64}"
+    assert all(np.array_equal(found["alder"].delta[name], DELTA[name]) for name in DELTA)
+    journal.trained(1, "2" * 64, {"gate": "..."}, {"m_t/a": DELTA["a"]})
+    course = journal.course()
+    assert course is not None and course.model_digest == "2" * 64
+    assert journal.known() == {"gate": "..."} and np.array_equal(journal.memory()["m_t/a"], DELTA["a"])
+    journal.count(counts("birch"))
+    assert journal.counted(1)["birch"].sums.n == 2
+    journal.finish(1, {"round": {"round": 1}})
+    assert journal.finished() == [{"round": {"round": 1}}] and journal.course() is None
+    assert journal.known() == {"gate": "..."}, "the next round goes on from it"
+    journal.end("completed")
+
+
+def test_doing_it_again_changes_nothing(journal: RunJournal) -> None:
+    journal.begin(COURSE)
+    for _ in range(2):
+        journal.keep(update("alder"))
+        journal.refuse(1, "train", "birch", "late")
+        journal.count(counts("alder"))
+    assert list(journal.kept(1)) == list(journal.counted(1)) == ["alder"]
+    assert journal.refused(1, "train") == {"birch": "late"}
+
+
+def test_another_process_finds_all_of_it(database: Journal, study: Study, tmp_path: Path) -> None:
+    first = database.run("run", study, 0, tmp_path, {"sites": 2})
+    first.begin(COURSE)
+    first.keep(update("alder"))
+    first.refuse(1, "train", "birch", "no-reply: gone")
+    assert database.unended() == {"run": {"sites": 2}}
+    with Journal(tmp_path / "journal.db") as reopened:
+        again = reopened.run("run", study, 0, tmp_path)
+        assert again.course() == COURSE and list(again.kept(1)) == ["alder"]
+        state = reopened.state("run")
+        assert state is not None and (state.contributed, list(state.refused)) == (("alder",), ["birch"])
+        again.end("completed")
+        assert reopened.unended() == {}
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda j: j.begin(COURSE),
+        lambda j: j.keep(update("alder")),
+        lambda j: j.refuse(1, "train", "alder", "late"),
+        lambda j: j.trained(1, "2" * 64, {}, {}),
+        lambda j: j.count(counts("alder")),
+        lambda j: j.finish(1, {}),
+        lambda j: j.end("completed"),
+    ],
+)
+def test_who_was_taken_over_from_writes_nothing_more(
+    write: Callable[[RunJournal], object], database: Journal, study: Study, tmp_path: Path
+) -> None:
+    first = database.run("run", study, 0, tmp_path)
+    database.run("run", study, 0, tmp_path)
+    with pytest.raises(JournalTaken):
+        write(first)
+    assert database.state("run").course is None  # type: ignore[union-attr]
+
+
+def test_a_run_of_another_study_or_seed_is_not_gone_on_with(
+    database: Journal, study: Study, tmp_path: Path
+) -> None:
+    database.run("run", study, 0, tmp_path)
+    with pytest.raises(JournalTaken):
+        database.run("run", study, 1, tmp_path)
+
+
+def test_an_update_that_was_spoilt_on_the_disk_is_not_used(
+    database: Journal, study: Study, tmp_path: Path
+) -> None:
+    journal = database.run("run", study, 0, tmp_path)
+    journal.begin(COURSE)
+    journal.keep(update("alder"))
+    (path,) = tmp_path.rglob("alder.safetensors")
+    path.write_bytes(path.read_bytes()[:-1] + b"\x01")
+    with pytest.raises(WeightsDamaged):
+        journal.kept(1)
+
+
+def test_only_a_run_that_goes_on_can_be_come_back_into(
+    database: Journal, study: Study, tmp_path: Path
+) -> None:
+    journal = database.run("run", study, 0, tmp_path)
+    database.readmit("run", "alder", "Ada")
+    assert journal.readmitted() == [(1, "alder")]
+    journal.end("completed")
+    with pytest.raises(StudyUnknown):
+        database.readmit("run", "alder", "Ada")
