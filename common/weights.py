@@ -183,11 +183,6 @@ def subtract(new: Weights, base: Weights) -> dict[str, NDArray[Any]]:
     return {name: np.asarray(new[name] - base[name]) for name in base}
 
 
-def add(base: Weights, delta: Weights) -> dict[str, NDArray[Any]]:
-    """``base + delta`` in the base's dtypes, all of it in memory; see :class:`Moved`."""
-    return dict(Moved(base, delta))
-
-
 def norm(weights: Weights) -> float:
     """Euclidean norm over all arrays, summed in float64."""
     total = 0.0

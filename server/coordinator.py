@@ -80,7 +80,7 @@ class Coordinator:
             self._board.listening(bound)
             self._go_on()
             while not stop.wait(LOOK_S):
-                settings.look()
+                self._look(settings)
                 self._tell()
                 for digest, order in self.proposals.ordered():
                     self._begin(digest, order)
@@ -93,6 +93,12 @@ class Coordinator:
             self._journal.close()
             self._note("coordinator.stopped")
             self._board.stopped()
+
+    def _look(self, settings: SettingsWitness) -> None:
+        try:
+            settings.look()
+        except ConsiliumError as error:  # sites are served all the same; the next look may find it mended
+            log.error("the audit log cannot be written: %s: %s", error.code, error.hint)
 
     def _show(self) -> None:
         """Let whoever asks know who is connected and what runs."""
@@ -147,8 +153,10 @@ class Coordinator:
 
     def _go_on(self) -> None:
         """Go on with the runs that an earlier process left, each in the round that it was in."""
+        ours = set(self.proposals.digests())  # several coordinators may share a database
         for digest, about in self._journal.unended().items():
-            self._begin(digest, RunOrder(**about))
+            if digest in ours:
+                self._begin(digest, RunOrder(**about))
 
     def _study(self, digest: str, order: RunOrder, grid: LinkGrid) -> None:
         """Run a study from its first round to its last."""

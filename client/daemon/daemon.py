@@ -122,7 +122,8 @@ class SiteDaemon:
         try:
             tidy(self._state, self._over(), self._now().timestamp())
         except (ConsiliumError, OSError) as error:  # it costs room, and nothing else
-            log.warning("%s cannot be tidied: %s", self._state, error)
+            code = error.code if isinstance(error, ConsiliumError) else type(error).__name__
+            log.warning("what outlived earlier tasks cannot be tidied: %s", code)
 
     def _over(self) -> set[str]:
         """The studies that may not run any more, and that no other contract lets run."""
@@ -138,7 +139,10 @@ class SiteDaemon:
     def _tell_decisions(self, stop: threading.Event, settings: SettingsWitness) -> None:
         """Let the coordinator know how each contract stands, whoever decided and in whatever process."""
         while not stop.wait(LOOK_S):
-            settings.look()
+            try:
+                settings.look()
+            except ConsiliumError as error:  # the log cannot be written; the next look may find it mended
+                log.error("the audit log cannot be written: %s: %s", error.code, error.hint)
             if self._link is None or self._board.status.link != "connected":
                 self._told.clear()
                 continue

@@ -6,7 +6,6 @@ data that is there, and training that goes on.
 
 from __future__ import annotations
 
-import logging
 import threading
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,9 +14,7 @@ from common import __version__
 from common.board import Board, posted
 from common.chain import Clock, utc_now
 from common.contract import code_digest
-from common.errors import ConsiliumError, DiskFull, OutputUnwritable
-
-log = logging.getLogger("consilium.site")
+from common.errors import ConsiliumError
 
 STATUS_FILE = "link/status.json"
 _KILLED = (
@@ -119,13 +116,7 @@ class StatusBoard:
 
     def _write(self, status: SiteStatus) -> None:
         self.status = status
-        try:
-            self._board.write(asdict(status))
-        except (
-            DiskFull,
-            OutputUnwritable,
-        ) as error:  # the work goes on, though nobody is shown how it stands
-            log.warning("the status cannot be written: %s", error.code)
+        self._board.write(asdict(status))
 
     def _time(self) -> str:
         return self._now().isoformat(timespec="seconds")

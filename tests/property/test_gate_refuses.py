@@ -17,7 +17,7 @@ from hypothesis.extra import numpy as hnp
 from common.errors import ConsiliumError, UpdateRefused
 from common.tasks import contribution_content, read_contribution, read_evaluation
 from common.update import Contribution
-from common.weights import add, digest
+from common.weights import Moved, digest
 from server.gate import admit
 
 BASE = {"w": np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3), "b": np.zeros(3, dtype=np.float32)}
@@ -65,7 +65,7 @@ def test_what_is_taken_leaves_the_model_finite(values: np.ndarray) -> None:
     if found is not None:
         np.testing.assert_array_equal(found.delta["w"], values)
         small = {name: array * np.float32(0.1) for name, array in found.delta.items()}
-        assert all(np.isfinite(array).all() for array in add(BASE, small).values())
+        assert all(np.isfinite(array).all() for array in dict(Moved(BASE, small)).values())
 
 
 @quick

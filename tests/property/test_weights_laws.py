@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
-from common.weights import add, digest, load_weights, norm, save_weights, subtract
+from common.weights import Moved, digest, load_weights, norm, save_weights, subtract
 
 Weights = dict[str, NDArray[Any]]
 names = st.text("ab._0", min_size=1, max_size=6)
@@ -38,7 +38,7 @@ def described(value: Weights) -> dict[str, tuple[Any, ...]]:
 @given(pairs())
 def test_base_and_delta_give_the_new_weights_up_to_rounding(pair: tuple[Weights, Weights]) -> None:
     new, base = pair
-    restored = add(base, subtract(new, base))
+    restored = dict(Moved(base, subtract(new, base)))
     for name, array in restored.items():
         assert (array.dtype, array.shape) == (new[name].dtype, new[name].shape)
         scale = np.maximum(abs(new[name]), abs(base[name]))
@@ -50,13 +50,13 @@ def test_no_change_is_a_delta_of_zeros_and_adds_nothing(pair: tuple[Weights, Wei
     base, _ = pair
     delta = subtract(base, base)
     assert norm(delta) == 0.0
-    assert all(np.array_equal(array, base[name]) for name, array in add(base, delta).items())
+    assert all(np.array_equal(array, base[name]) for name, array in dict(Moved(base, delta)).items())
 
 
 @given(pairs())
 def test_neither_argument_is_changed(pair: tuple[Weights, Weights]) -> None:
     before = [described(part) for part in pair]
-    add(pair[0], subtract(*pair))
+    dict(Moved(pair[0], subtract(*pair)))
     assert [described(part) for part in pair] == before
 
 

@@ -37,7 +37,7 @@ from common.tasks import (
     weights_record,
 )
 from common.update import Contribution
-from common.weights import Weights, add, digest, norm
+from common.weights import Moved, Weights, digest, norm
 
 Ask = Callable[..., RecordDict]
 MakeSite = Callable[..., Site]
@@ -124,7 +124,7 @@ def test_the_base_loss_is_that_of_the_base_model(
     study = make_study(training={"local_epochs": 10})
     base = initial_weights(study, 0)
     given = trained(ask_app, site_of("alder"), study, base, base_loss=True)
-    after = trained(ask_app, site_of("alder"), study, add(base, given.delta), base_loss=True, round=2)
+    after = trained(ask_app, site_of("alder"), study, dict(Moved(base, given.delta)), base_loss=True, round=2)
     again = trained(ask_app, site_of("alder"), study, base, base_loss=True, seed=9)
     assert given.base_loss is not None and after.base_loss is not None
     assert given.base_loss == again.base_loss

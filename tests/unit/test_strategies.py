@@ -17,7 +17,7 @@ from common.errors import NothingLearned
 from common.flower import free_message
 from common.study import STRATEGY_NAMES, StrategyChoice, Study, parse_study
 from common.update import Contribution
-from common.weights import Weights, add
+from common.weights import Moved, Weights
 from server.strategies import ClientTerms, Strategy, build_strategy
 
 MakeStudy = Callable[..., Study]
@@ -70,7 +70,7 @@ def contributions(rng: np.random.Generator, count: int, size: float = 0.1) -> li
             site=f"site-{n}",
             round=1,
             base_digest="",
-            delta=add(common, drawn(rng, size / 2)),
+            delta=dict(Moved(common, drawn(rng, size / 2))),
             cases=int(rng.integers(5, 100)),
             loss=float(rng.uniform(0.1, 2)),
             base_loss=float(rng.uniform(0.1, 2)),
@@ -116,7 +116,7 @@ def test_updates_combine_as_flower_combines_weights(make_study: MakeStudy, name:
         for key, array in base.items():
             assert delta[key].dtype == np.float64 and delta[key].shape == array.shape
             np.testing.assert_allclose(array + delta[key], expected[key], atol=1e-6, rtol=0, err_msg=key)
-        base = add(base, delta)
+        base = dict(Moved(base, delta))
 
 
 @pytest.mark.parametrize("name", STRATEGY_NAMES)
@@ -255,12 +255,15 @@ def test_krum_chooses_rightly_where_weights_in_float32_would_not(make_study: Mak
 
     messages = [
         free_message(
-            RecordDict({"a": record(add(base, one.delta)), "m": MetricRecord({"num-examples": 10})}), "train"
+            RecordDict({"a": record(dict(Moved(base, one.delta))), "m": MetricRecord({"num-examples": 10})}),
+            "train",
         )
         for one in given
     ]
     chosen, _ = flower.Krum(num_malicious_nodes=1).aggregate_train(1, messages)
-    assert chosen is not None and not np.array_equal(chosen["w"].numpy(), add(base, given[3].delta)["w"])
+    assert chosen is not None and not np.array_equal(
+        chosen["w"].numpy(), dict(Moved(base, given[3].delta))["w"]
+    )
 
 
 @pytest.mark.parametrize("name", STRATEGY_NAMES)

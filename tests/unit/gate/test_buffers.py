@@ -13,7 +13,7 @@ from common.errors import UpdateRefused
 from common.models import SequenceClassifier, state_of
 from common.study import Study
 from common.update import Contribution
-from common.weights import Weights, add, digest, norm, subtract
+from common.weights import Moved, Weights, digest, norm, subtract
 from server.gate import admit, complete, learnt
 from server.gate.buffers import MOST_COUNTED, counts
 from server.strategies import build_strategy
@@ -68,7 +68,7 @@ def test_an_unsigned_counter_may_go_down() -> None:
     change = subtract(less, model)
     let_in(Contribution("elm", 1, "", change, 1, 0.5), model)
     moved = complete(model, {}, [given("elm", change)])
-    np.testing.assert_array_equal(add(model, moved)["n"], less["n"])
+    np.testing.assert_array_equal(dict(Moved(model, moved))["n"], less["n"])
 
 
 def test_a_variance_below_zero_is_refused() -> None:
@@ -84,7 +84,7 @@ def test_a_variance_below_zero_is_refused() -> None:
 def test_a_counter_becomes_the_lower_median_as_a_whole_number(moved: list[int], becomes: int) -> None:
     contributions = [given(f"s{n}", along(ONES, 0.1, counted=m)) for n, m in enumerate(moved)]
     change = complete(BASE, along(ONES, 0.1), contributions)
-    new = add(BASE, change)[COUNTER]
+    new = dict(Moved(BASE, change))[COUNTER]
     assert (new.dtype, new.shape, int(new)) == (np.dtype(np.int64), (), becomes)
 
 
@@ -103,12 +103,12 @@ def test_a_hundred_thousand_rounds_of_the_largest_move_do_not_overflow() -> None
 
 
 def test_no_contributions_leave_the_counters() -> None:
-    assert int(add(BASE, complete(BASE, along(ONES, 0.1), ()))[COUNTER]) == 7
+    assert int(dict(Moved(BASE, complete(BASE, along(ONES, 0.1), ())))[COUNTER]) == 7
 
 
 def test_a_strategy_cannot_take_a_variance_below_zero() -> None:
     overshot = {**along(ONES, 0.1), VARIANCE: np.array([-3.0, 0.5, -1.0])}
-    np.testing.assert_array_equal(add(BASE, complete(BASE, overshot, ()))[VARIANCE], [0, 1.5, 0])
+    np.testing.assert_array_equal(dict(Moved(BASE, complete(BASE, overshot, ())))[VARIANCE], [0, 1.5, 0])
 
 
 def test_what_is_learnt_is_all_but_the_counters_and_is_read_when_asked_for() -> None:
@@ -148,7 +148,7 @@ def test_with_every_kind_of_strategy_counters_are_whole_and_of_their_dtype(
     ]
     strategy = build_strategy(study(federation={"strategy": name}).federation.strategy)
     part = [replace(one, delta=learnt(one.delta, BASE)) for one in given_here]
-    new = add(BASE, complete(BASE, strategy.combine(1, part), given_here))
+    new = dict(Moved(BASE, complete(BASE, strategy.combine(1, part), given_here)))
     assert {n: (a.shape, a.dtype) for n, a in new.items()} == {n: (a.shape, a.dtype) for n, a in BASE.items()}
     assert list(new) == list(BASE) and int(new[COUNTER]) == 12 and norm(subtract(new, BASE)) > 0
     assert all(np.isfinite(array).all() for array in new.values()) and (new[VARIANCE] >= 0).all()
