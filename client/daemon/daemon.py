@@ -110,7 +110,7 @@ class SiteDaemon:
             self._consents,
             executor,
             link.outbox,
-            BlobStore(self._home.folder / FOLDER / "made", LIMIT_BYTES),
+            BlobStore(self._home.folder / FOLDER / "made", LIMIT_BYTES, durable=False),
             self._board,
             place=self._place,
             now=self._now,

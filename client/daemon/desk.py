@@ -13,11 +13,10 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-
-from flwr.app import RecordDict
+from typing import Any
 
 from client.checkpoints import TaskFolder, task_folder
 from client.cohorts.home import Home
@@ -34,11 +33,12 @@ from common.errors import (
     ExecutorDied,
     ModelDiverged,
     OutputUnwritable,
+    Refusal,
 )
 from common.evidence.heads import PeerHeads
 from common.link.blobs import BlobStore
 from common.link.envelope import COORDINATOR
-from common.link.records import restored
+from common.link.records import announced, described, inline
 from common.tasks import EvaluateTask, TrainTask, read_about, read_refusal, refusal_content
 
 log = logging.getLogger("consilium.site")
@@ -57,10 +57,19 @@ Place = Callable[[Approved], Site]
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """What to reply to a task, and who worked at it; nobody where it was refused at this desk."""
+    """What to reply to a task, and who worked at it; nobody where it was refused at this desk.
 
-    content: RecordDict
+    Attributes:
+        records: As :func:`common.link.records.described` describes them.
+    """
+
+    records: Mapping[str, Any]
     site: Site | None = None
+
+    @property
+    def refusal(self) -> Refusal | None:
+        """The refusal that this is, or None."""
+        return read_refusal(inline(self.records))
 
     @property
     def over(self) -> bool:
@@ -68,7 +77,7 @@ class _Answer:
 
         It is not after most refusals: for the hour, for a disk that is full; the task may come again.
         """
-        refusal = read_refusal(self.content)
+        refusal = self.refusal
         return refusal is None or refusal.code == ModelDiverged.code
 
     def folder(self, task: OfferedTask) -> TaskFolder:
@@ -199,15 +208,18 @@ class Desk:
             return None
         except ConsiliumError as error:
             self._note_refusal(task, error.code)
-            return _Answer(refusal_content(error.refusal(), self._identity().name))
+            return self._refusal(error)
         except Exception as defect:  # noqa: BLE001  the thread's edge: one task must not end all later ones
             self._home.audit("task.failed", task=task.id, contract=task.contract_digest, code="internal")
             log.error("task %s: internal: %s", task.id[:8], type(defect).__name__)  # its text may quote data
-            return _Answer(refusal_content(ConsiliumError().refusal(), self._identity().name))
+            return self._refusal(ConsiliumError())
+
+    def _refusal(self, error: ConsiliumError) -> _Answer:
+        return _Answer(described(refusal_content(error.refusal(), self._identity().name))[0])
 
     def _made_of(self, task: OfferedTask, answer: _Answer) -> _Answer:
         """What the process that trains made, which may be a refusal as well."""
-        refusal = read_refusal(answer.content)
+        refusal = answer.refusal
         if refusal is not None:
             self._note_refusal(task, refusal.code)
         return answer
@@ -228,25 +240,24 @@ class Desk:
             raise Cancelled
         self._board.task(f"{task.message_type} for {approved.contract.name}")
         site = self._place(approved)
-        records = task.statement.content["records"]
-        order = Order(task.id, task.message_type, site.node_config(), records)
+        order = Order(task.id, task.message_type, site.node_config(), task.statement.content["records"])
         with self._watched(task):
             try:
-                content = self._executed(order)
+                records = self._executed(order)
             except Cancelled:
                 self._consented(task)  # if it was withdrawn, that is what the coordinator is told
                 raise
         self._consented(task)
-        return _Answer(content, site)
+        return _Answer(records, site)
 
-    def _executed(self, order: Order) -> RecordDict:
+    def _executed(self, order: Order) -> Mapping[str, Any]:
         """What the process that trains answers; one that dies is given the task again, a few times."""
         for _ in range(RETRIES):
             try:
-                content = self._tried(order)
-                refusal = read_refusal(content)
+                records = self._tried(order)
+                refusal = read_refusal(inline(records))
                 if refusal is None or refusal.code != DeviceFailed.code:
-                    return content
+                    return records
                 code = refusal.code
             except ExecutorDied as error:
                 code = error.code
@@ -256,9 +267,8 @@ class Desk:
                 raise Cancelled
         return self._tried(order)
 
-    def _tried(self, order: Order) -> RecordDict:
-        made = self._executor.run(order, lambda done: self._progress(order.task, done, order.message_type))
-        return restored(made, self._made.read)
+    def _tried(self, order: Order) -> Mapping[str, Any]:
+        return self._executor.run(order, lambda done: self._progress(order.task, done, order.message_type))
 
     @contextmanager
     def _watched(self, task: OfferedTask) -> Iterator[None]:
@@ -282,10 +292,13 @@ class Desk:
 
     def _release(self, task: OfferedTask, answer: _Answer) -> None:
         now_ms, head = int(self._now().timestamp() * 1000), self._home.audit_log.head
-        sealed, parts = sealed_reply(self._identity(), task, answer.content, now_ms, head)
-        size = len(sealed.body) + sum(len(piece) for pieces in parts.values() for piece in pieces)
+        sealed, blobs = (
+            sealed_reply(self._identity(), task, answer.records, now_ms, head),
+            announced(answer.records),
+        )
+        size = len(sealed.body) + sum(blobs.values())
         facts = {"contract": task.contract_digest, "message_type": task.message_type}
         self._home.audit("release.sent", task=task.id, digest=sealed.digest, bytes=size, **facts)
-        self._outbox.put(task.id, sealed, parts)
+        self._outbox.put(task.id, sealed, tuple(blobs), self._made)
         if answer.over:
             answer.folder(task).clear()

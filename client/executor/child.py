@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> None:
     threading.Thread(target=_end_with, args=(int(lifeline),), daemon=True).start()
     adopt_identity(run_id=1)
     limit = int(limit_bytes)
-    serve(Connection(int(orders)), BlobStore(Path(given), limit), BlobStore(Path(made), limit))
+    serve(Connection(int(orders)), BlobStore(Path(given), limit), BlobStore(Path(made), limit, durable=False))
 
 
 def serve(orders: Connection, given: BlobStore, made: BlobStore) -> None:

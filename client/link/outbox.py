@@ -17,14 +17,14 @@ import base64
 import json
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from common.chain import canonical, sync_folder
 from common.errors import EnvelopeRefused, HomeInvalid, OutputUnwritable
 from common.files import unwritable, write_atomically
-from common.link.blobs import BlobStore, Parts
+from common.link.blobs import BlobStore
 from common.link.envelope import Sealed
 
 LIMIT_BYTES = 8 * 2**30
@@ -123,13 +123,14 @@ class Outbox:
         with self._lock:
             (self._expected / _checked(task)).unlink(missing_ok=True)
 
-    def put(self, task: str, sealed: Sealed, parts: Mapping[str, Parts]) -> None:
+    def put(self, task: str, sealed: Sealed, blobs: Collection[str], made: BlobStore) -> None:
         """Keep a finished reply until it is acknowledged; on the disk when this returns.
 
         Args:
             task: What it answers.
             sealed: What was signed.
-            parts: The weights that it names, by digest.
+            blobs: Digests of the weights that it names.
+            made: Where these are by now; they need not stay there.
 
         Raises:
             EnvelopeRefused: The task has a reply already.
@@ -140,9 +141,10 @@ class Outbox:
             path = self._replies / _checked(task)
             if task in self._held:
                 raise EnvelopeRefused(f"task {task} has been answered already")
-            self._store(parts)
+            for digest in blobs:
+                self.blobs.adopt(made, digest)
             self._number += 1
-            reply = HeldReply(self._number, task, sealed, tuple(parts))
+            reply = HeldReply(self._number, task, sealed, tuple(blobs))
             write_atomically(path, reply.to_line(), 0o600)
             sync_folder(self._replies)
             self._held[task] = reply
@@ -202,10 +204,6 @@ class Outbox:
                 del self._held[task]
             self._tidy()
             return old
-
-    def _store(self, parts: Mapping[str, Parts]) -> None:
-        for digest, pieces in parts.items():
-            self.blobs.put(pieces, digest)
 
     def _read(self) -> list[HeldReply]:
         replies = []

@@ -209,7 +209,7 @@ def link_client(
     """
     identity = SiteIdentity.read(folder, now(), passphrase)
     with _alone(folder), closing(Seen(folder / "seen")) as seen:
-        outbox, blobs = Outbox(folder / "outbox"), BlobStore(folder / "blobs", LIMIT_BYTES)
+        outbox, blobs = Outbox(folder / "outbox"), BlobStore(folder / "blobs", LIMIT_BYTES, durable=False)
         yield LinkClient(identity, handler, outbox, blobs, seen, greeting=greeting, timing=timing, now=now)
 
 

@@ -62,21 +62,24 @@ class BlobStore:
     Args:
         folder: Where; made if it is not there.
         limit_bytes: Of all blobs together.
+        durable: Whether what a method returned from outlives a power cut. Where it need not, because the blob
+            can be had again, the disk is not waited for; one that was spoilt is found out when it is read.
 
     Raises:
         DiskFull, OutputUnwritable: The folder cannot be made.
     """
 
-    def __init__(self, folder: Path, limit_bytes: int) -> None:
+    def __init__(self, folder: Path, limit_bytes: int, *, durable: bool = True) -> None:
         self.folder = folder
         self.limit_bytes = limit_bytes
+        self._durable = durable
         self._running: dict[str, Running] = {}
         self._sound: dict[str, _Stamp] = {}
         with self._coded():
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def put(self, parts: Parts, digest: str | None = None) -> str:
-        """The blob's digest, once all of it is on the disk.
+        """The blob's digest, once all of it is here.
 
         Args:
             parts: Its bytes.
@@ -94,12 +97,34 @@ class BlobStore:
             if file is None:
                 return digest
             try:
-                _write_checked(file, parts, digest)
+                self._write_checked(file, parts, digest)
                 self._complete(digest, size, file)
             except BaseException:  # nobody will go on with it: its room is given back
                 self._unfinished(digest, size).unlink(missing_ok=True)
                 raise
         return digest
+
+    def adopt(self, other: BlobStore, digest: str) -> None:
+        """Have a blob that another store has, without copying it where both are on one disk.
+
+        Raises:
+            BlobRefused: It is not there, or there is no room for it.
+            DiskFull, OutputUnwritable: It cannot be written.
+        """
+        if self._renewed(digest):
+            return
+        size, path = other.size(digest), other._path(digest)
+        try:
+            if self._durable:
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
+            with self._locked():
+                self._require_room(size)
+                self._path(digest).hardlink_to(path)
+            if self._durable:
+                sync_folder(self.folder)
+        except OSError:  # another disk, or one that knows no links
+            self.put([other.read(digest)], digest)
 
     def has(self, digest: str) -> bool:
         """Whether all of the blob is here."""
@@ -185,7 +210,7 @@ class BlobStore:
             fresh = memoryview(data)[size - offset :]
             running = self._caught_up(digest, file)
             file.seek(size)
-            _write(file, fresh)
+            self._add(file, fresh)
             running.take(fresh)
             return size + len(fresh)
 
@@ -253,13 +278,33 @@ class BlobStore:
     def _complete(self, digest: str, total: int, file: FileIO) -> None:
         """Put the file that is locked in the blob's place."""
         os.utime(file.fileno())
-        os.fsync(file.fileno())
+        if self._durable:
+            os.fsync(file.fileno())
         with self._locked():  # who counts the bytes sees it under one name
             self._unfinished(digest, total).replace(self._path(digest))
-        sync_folder(self.folder)
+        if self._durable:
+            sync_folder(self.folder)
         self._forget(digest)
         # All of it was hashed on its way in, and nobody writes to a blob that is complete.
         _remember(self._sound, digest, _stamp(os.fstat(file.fileno())))
+
+    def _write_checked(self, file: FileIO, parts: Parts, digest: str) -> None:
+        """Fill the file; hashing, which is as slow as writing, goes on beside it."""
+        with ThreadPoolExecutor(1, "hash") as beside:
+            hashing = beside.submit(digest_of, parts)
+            file.truncate(0)
+            for part in parts:
+                self._add(file, memoryview(part).cast("B"))
+            if hashing.result() != digest:
+                raise BlobRefused(f"the bytes of blob {digest[:12]} are others than its digest names")
+
+    def _add(self, file: FileIO, data: memoryview) -> None:
+        start = file.tell()
+        _write(file, data)
+        if self._durable:
+            # With this Linux begins to write them to the disk, and waits for nothing: the synchronising at
+            # the end of a blob finds most of it done. It drops only pages that are on the disk by then.
+            os.posix_fadvise(file.fileno(), start, len(data), os.POSIX_FADV_DONTNEED)
 
     def _caught_up(self, digest: str, file: FileIO) -> Running:
         """The hash of all that the file holds; the file is locked."""
@@ -293,11 +338,14 @@ class BlobStore:
             for other in self._all_unfinished(digest):
                 if other != path:  # of another length: one of the two is not what the digest names
                     other.unlink(missing_ok=True)
-            sizes = [max(status.st_size, _total(path.name)) for path, status in self._files()]
-            if sum(sizes) + total > self.limit_bytes or len(sizes) >= MOST_BLOBS:
-                raise BlobRefused(f"no room for {total} bytes beside {len(sizes)} blobs of {sum(sizes)}")
+            self._require_room(total)
             path.touch(mode=0o600)
         return path
+
+    def _require_room(self, total: int) -> None:
+        sizes = [max(status.st_size, _total(path.name)) for path, status in self._files()]
+        if sum(sizes) + total > self.limit_bytes or len(sizes) >= MOST_BLOBS:
+            raise BlobRefused(f"no room for {total} bytes beside {len(sizes)} blobs of {sum(sizes)}")
 
     def _renewed(self, digest: str) -> bool:
         """Whether the blob is here; then it counts as put just now."""
@@ -365,24 +413,9 @@ def _stamp(status: os.stat_result) -> _Stamp:
     return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def _write_checked(file: FileIO, parts: Parts, digest: str) -> None:
-    """Fill the file; hashing, which is as slow as writing, goes on beside it."""
-    with ThreadPoolExecutor(1, "hash") as beside:
-        hashing = beside.submit(digest_of, parts)
-        file.truncate(0)
-        for part in parts:
-            _write(file, memoryview(part).cast("B"))
-        if hashing.result() != digest:
-            raise BlobRefused(f"the bytes of blob {digest[:12]} are others than its digest names")
-
-
 def _write(file: FileIO, data: memoryview) -> None:
-    start, size = file.tell(), len(data)
     while data:
         data = data[file.write(data) or 0 :]
-    # With this Linux begins to write them to the disk, and waits for nothing: the synchronising at the end of
-    # a blob finds most of it done. It drops only pages that are on the disk by then.
-    os.posix_fadvise(file.fileno(), start, size, os.POSIX_FADV_DONTNEED)
 
 
 def _remember(known: dict[str, T], digest: str, value: T) -> None:

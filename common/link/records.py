@@ -82,6 +82,10 @@ class _Row:
             raise BlobRefused("an array of impossible size")
 
 
+_Arrays = dict[str, tuple[_Row, memoryview]]
+"""What a blob says of each array, and its bytes."""
+
+
 def blob_of(record: ArrayRecord) -> Blob:
     """A record of arrays as it travels.
 
@@ -142,8 +146,18 @@ def announced(description: object) -> dict[str, int]:
     return sizes
 
 
+def inline(description: object) -> RecordDict:
+    """The records that stand in a description itself: all but arrays.
+
+    Raises:
+        EnvelopeRefused: It is none.
+    """
+    announced(description)
+    return RecordDict({row["name"]: _inline(row) for row in _rows(description) if row["kind"] != _ARRAYS})
+
+
 def restored(description: object, blob: Callable[[str], bytes | memoryview]) -> RecordDict:
-    """The records that a description and its blobs are of.
+    """The records that a description and its blobs are of. Arrays are not copied: they lie in the blobs.
 
     Args:
         description: As it arrived, decoded from JSON.
@@ -154,9 +168,9 @@ def restored(description: object, blob: Callable[[str], bytes | memoryview]) -> 
         BlobRefused: A blob is none; and whatever ``blob`` raises.
     """
     sizes, rows = announced(description), list(_rows(description))
-    inline = {row["name"]: _inline(row) for row in rows if row["kind"] != _ARRAYS}
+    others = {row["name"]: _inline(row) for row in rows if row["kind"] != _ARRAYS}
     named = Counter(row["blob"] for row in rows if row["kind"] == _ARRAYS)
-    arrays: dict[str, dict[str, Array]] = {}
+    arrays: dict[str, _Arrays] = {}
     count = 0
     for digest, size in sizes.items():
         arrays[digest] = _unpacked(memoryview(blob(digest)), size)
@@ -164,7 +178,7 @@ def restored(description: object, blob: Callable[[str], bytes | memoryview]) -> 
         _check_count(count)
     return RecordDict(
         {
-            row["name"]: ArrayRecord(arrays[row["blob"]]) if row["kind"] == _ARRAYS else inline[row["name"]]
+            row["name"]: _record(arrays[row["blob"]]) if row["kind"] == _ARRAYS else others[row["name"]]
             for row in rows
         }
     )
@@ -214,8 +228,8 @@ def _inline(row: Mapping[str, Any]) -> ConfigRecord | MetricRecord:
     return record
 
 
-def _unpacked(view: memoryview, size: int) -> dict[str, Array]:
-    """The arrays in a blob; their bytes are copied, since Flower keeps them as ``bytes``."""
+def _unpacked(view: memoryview, size: int) -> _Arrays:
+    """The arrays in a blob, their bytes where they are."""
     if len(view) != size or size < _LENGTH_BYTES:
         raise BlobRefused(f"a blob of {len(view)} bytes, announced with {size}")
     length = int.from_bytes(view[:_LENGTH_BYTES], "little")
@@ -225,12 +239,20 @@ def _unpacked(view: memoryview, size: int) -> dict[str, Array]:
     rows = _read_header(bytes(view[_LENGTH_BYTES:start]))
     if start + sum(row.size for row in rows) != size:
         raise BlobRefused("a blob that is longer or shorter than its arrays")
-    arrays: dict[str, Array] = {}
+    arrays: _Arrays = {}
     for row in rows:
-        data = bytes(view[start : start + row.size])
-        arrays[row.name] = Array(dtype=row.dtype, shape=tuple(row.shape), stype=row.stype, data=data)
+        arrays[row.name] = row, view[start : start + row.size]
         start += row.size
     return arrays
+
+
+def _record(arrays: _Arrays) -> ArrayRecord:
+    record = ArrayRecord()
+    for name, (row, data) in arrays.items():
+        record[name] = Array(dtype=row.dtype, shape=tuple(row.shape), stype=row.stype, data=b"")
+        # Flower's constructors take ``bytes`` alone, which would be a second copy of a model for each site.
+        record[name].data = data  # type: ignore[assignment]
+    return record
 
 
 def _check_count(arrays: int) -> None:

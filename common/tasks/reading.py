@@ -15,19 +15,21 @@ from typing import Any, TypeVar
 
 import numpy as np
 from flwr.app import Array, RecordDict
+from numpy.lib.format import MAGIC_PREFIX
 from numpy.typing import NDArray
 
 from common.codecs import FLOAT32, Codec, Form, decode
 from common.errors import Refusal, TaskInvalid
 from common.metrics import EvaluationSums
 from common.tasks.values import Describe, EvaluateTask, Evaluation, SiteDescription, TrainTask
-from common.tasks.writing import ABOUT, ARRAYS, COUNTS, REFUSAL
+from common.tasks.writing import ABOUT, ARRAYS, COUNTS, NUMPY, REFUSAL
 from common.update import Contribution
 
 Task = TypeVar("Task", Describe, TrainTask, EvaluateTask, SiteDescription)
 MOST_CHARACTERS = 100
 MOST_LOSS = 28.0  # nats of a case: probabilities are clipped at 1e-12
 MOST_CASES = 2**40  # far more than there are, and small enough to be summed
+_MOST_HEADER_BYTES = 2**16 + 10  # of version 1.0 of NumPy's format, which gives its length in two bytes
 # What numpy's reader raises on bytes that are no array: its header is parsed as Python source.
 _UNREADABLE = (
     ValueError,
@@ -63,11 +65,13 @@ def weights_of(content: RecordDict, *, shared: bool = False) -> dict[str, NDArra
 
 
 def _decoded(name: str, array: Array, *, shared: bool) -> NDArray[Any]:
-    if not array.data.startswith(np.lib.format.MAGIC_PREFIX):  # numpy would also open a zip archive
+    if (
+        array.stype != NUMPY or bytes(array.data[: len(MAGIC_PREFIX)]) != MAGIC_PREFIX
+    ):  # numpy would also open a zip archive
         raise TaskInvalid(f"array {name!r} is not in NumPy's format")
     try:
-        decoded = _shared(array.data) if shared else None
-        decoded = array.numpy() if decoded is None else decoded
+        lying = _shared(array.data)
+        decoded = array.numpy() if lying is None else lying if shared else lying.copy()
     except _UNREADABLE as error:
         raise TaskInvalid(f"unreadable array {name!r}: {error}") from None
     if decoded.dtype.kind not in "fiub" or not decoded.dtype.isnative:
@@ -75,15 +79,16 @@ def _decoded(name: str, array: Array, *, shared: bool) -> NDArray[Any]:
     return decoded
 
 
-def _shared(data: bytes) -> NDArray[Any] | None:
+def _shared(data: bytes | memoryview) -> NDArray[Any] | None:
     """The array in NumPy's format that these bytes are, in their memory; None for one of an unusual form."""
-    file = BytesIO(data)  # which does not copy them either
+    file = BytesIO(data[:_MOST_HEADER_BYTES])
     if np.lib.format.read_magic(file) != (1, 0):
         return None
     shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
     size = math.prod(shape)
     if (
         fortran_order
+        or min(shape, default=0) < 0
         or dtype.kind not in "fiub"
         or not size
         or file.tell() + size * dtype.itemsize > len(data)

@@ -17,7 +17,7 @@ from common.update import Contribution
 from common.weights import Weights, pieces_of, spec_of
 
 ABOUT, ARRAYS, REFUSAL = "about", "arrays", "refusal"
-_NUMPY = Array(np.zeros(0)).stype  # as Flower calls NumPy's format
+NUMPY = Array(np.zeros(0)).stype  # as Flower calls NumPy's format
 COUNTS = ("confusion", "calibration", "histogram", "scores", "labels")
 
 
@@ -33,7 +33,7 @@ def _array(weights: Weights, name: str) -> Array:
     write_array_header_1_0(buffer, described)
     for piece in pieces_of(weights, name):
         buffer.write(piece.data)
-    return Array(dtype=str(spec.dtype), shape=spec.shape, stype=_NUMPY, data=buffer.getvalue())
+    return Array(dtype=str(spec.dtype), shape=spec.shape, stype=NUMPY, data=buffer.getvalue())
 
 
 def task_content(task: Describe | TrainTask | EvaluateTask, weights: ArrayRecord | None = None) -> RecordDict:

@@ -1,7 +1,7 @@
 """Updates as vectors: lengths and angles, array by array.
 
-An array is read, used and let go. Products run over pieces of a fixed size, which are summed in float64: they
-are the same whatever number of threads there are, and need no second copy of a large array.
+Arrays are read in spans, which are used and let go. Products run over pieces of a fixed size, which are
+summed in float64: they are the same whatever number of threads there are.
 """
 
 from __future__ import annotations
@@ -14,10 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.weights import Weights
+from common.weights import Weights, piece_of, pieces_of, spans, spec_of
 
 PIECE = 2**14
-"""Numbers that are multiplied at once: they stay in a cache, and float32 is enough for their sum."""
+"""Numbers that are multiplied at once: they stay in a cache, and float32 is enough for their sum.
+
+Spans (``common.weights``) hold a whole number of them.
+"""
 TINY = 1e-30
 """Below it float32 has few digits left."""
 NO_DIRECTION = 1e-2
@@ -26,7 +29,7 @@ NO_DIRECTION = 1e-2
 
 def length(weights: Weights) -> float:
     """Euclidean norm over all arrays as one vector; infinite where its square is no float64."""
-    return math.sqrt(sum(_square(weights[name]) for name in weights))
+    return math.sqrt(sum(_squares(weights, name) for name in weights))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +72,10 @@ def directions(
     weights = [voice if is_heard else 0.0 for voice, is_heard in zip(voices, heard, strict=True)]
     along, square = [0.0] * len(updates), 0.0
     for name in updates[0] if updates else ():
-        total = _total(name, updates, weights)
-        square += _product(total, total)
-        for index, update in enumerate(updates):
-            along[index] += voices[index] * _product(update[name], total)
+        products, squares = _against_total(name, updates, weights)
+        square += squares
+        for index, product in enumerate(products):
+            along[index] += voices[index] * product
     speaking = sum(weight > 0 for weight in weights)
     return [
         _direction(product, square, speaking, own=weight > 0) if voice else None
@@ -93,17 +96,25 @@ def _direction(along: float, square: float, speaking: int, *, own: bool) -> Dire
     )
 
 
-def _total(name: str, updates: Sequence[Weights], voices: Sequence[float]) -> NDArray[Any]:
-    """Sum of one array over the updates, each by its voice: no other array of its size is made."""
-    total = _blank(updates[0][name])
-    for update, voice in zip(updates, voices, strict=True):
-        if voice:
-            _put(total, update[name].reshape(-1), voice)
-    return total
+def _against_total(
+    name: str, updates: Sequence[Weights], voices: Sequence[float]
+) -> tuple[list[float], float]:
+    """Products of one array of each update with the sum of them all by their voices, and that sum's square.
 
-
-def _blank(like: NDArray[Any]) -> NDArray[Any]:
-    return np.zeros(like.size, dtype=np.result_type(like.dtype, np.float32))
+    A span of the array at a time, so that nothing as large as a model is made.
+    """
+    along: list[list[float]] = [[] for _ in updates]
+    squares: list[float] = []
+    like = spec_of(updates[0], name)
+    for start, stop in spans(like.size):
+        total = np.zeros(stop - start, np.result_type(like.dtype, np.float32))
+        for update, voice in zip(updates, voices, strict=True):
+            if voice:
+                _put(total, piece_of(update, name, start, stop), voice)
+        squares += _products(total, total)
+        for found, update in zip(along, updates, strict=True):
+            found += _products(piece_of(update, name, start, stop), total)
+    return [math.fsum(found) for found in along], math.fsum(squares)
 
 
 def _put(total: NDArray[Any], values: NDArray[Any], voice: float) -> None:
@@ -111,19 +122,16 @@ def _put(total: NDArray[Any], values: NDArray[Any], voice: float) -> None:
         total[at : at + PIECE] += voice * values[at : at + PIECE]
 
 
-def _square(array: NDArray[Any]) -> float:
-    return _product(array, array)
+def _squares(weights: Weights, name: str) -> float:
+    return math.fsum(part for piece in pieces_of(weights, name) for part in _products(piece, piece))
 
 
-def _product(first: NDArray[Any], second: NDArray[Any]) -> float:
-    one, other = first.reshape(-1), second.reshape(-1)
+def _products(one: NDArray[Any], other: NDArray[Any]) -> list[float]:
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        return math.fsum(
-            _piece(one[at : at + PIECE], other[at : at + PIECE]) for at in range(0, one.size, PIECE)
-        )
+        return [_product(one[at : at + PIECE], other[at : at + PIECE]) for at in range(0, one.size, PIECE)]
 
 
-def _piece(one: NDArray[Any], other: NDArray[Any]) -> float:
+def _product(one: NDArray[Any], other: NDArray[Any]) -> float:
     """A product in the arrays' own precision, or in float64 where that is too narrow for it."""
     # NumPy's own loops: a BLAS library may share a product among threads, and round it otherwise.
     found = float(np.einsum("i,i->", one, other))

@@ -63,7 +63,7 @@ class Outbox:
     def __init__(self) -> None:
         self.replies: dict[str, Any] = {}
 
-    def put(self, task: str, sealed: Any, parts: Any) -> None:
+    def put(self, task: str, sealed: Any, blobs: Any, made: Any) -> None:
         self.replies[task] = sealed
 
 

@@ -17,10 +17,12 @@ from client.link import Greeting, LinkClient, SiteIdentity, Timing, link_client,
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 
 from common.identity import Invitation
+from common.link.records import described
 from server.link.home import CoordinatorHome
 from server.link.server import LinkServer
 from tests.integration.site_link.conftest import QUICK, Recorder
 from tests.integration.site_link.scripted import now_ms, until
+from tests.unit.site_link.outboxes import put_out
 
 CONTRACT = "c" * 64
 HEAD = f"1:{'a' * 64}"
@@ -64,7 +66,9 @@ class Federation:
         recorder.wait(lambda: recorder.tasks)
         task = recorder.tasks[-1]
         assert task.content == sent
-        client.outbox.put(task.id, *sealed_reply(client.identity, task, weights(1), now_ms(), HEAD))
+        records, parts = described(weights(1))
+        sealed = sealed_reply(client.identity, task, records, now_ms(), HEAD)
+        put_out(client.outbox, task.id, sealed, parts)
         replies: list[Message] = []
         until(lambda: replies.extend(grid.pull_messages(ids)) or replies)
         return sent, replies[0].content

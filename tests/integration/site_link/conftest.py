@@ -29,7 +29,9 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 
 from common.errors import ConsiliumError
 from common.link.envelope import Sealed
+from common.link.records import described
 from tests.integration.site_link.scripted import Coordinator, now, now_ms
+from tests.unit.site_link.outboxes import put_out
 
 QUICK = Timing(
     first_s=0.05,
@@ -149,8 +151,9 @@ def finish(recorder: Recorder, content: RecordDict) -> Callable[[LinkClient], Se
 
     def put(client: LinkClient) -> Sealed:
         task = recorder.tasks[-1]
-        sealed, parts = sealed_reply(client.identity, task, content, now_ms(), "7:abc")
-        client.outbox.put(task.id, sealed, parts)
+        records, parts = described(content)
+        sealed = sealed_reply(client.identity, task, records, now_ms(), "7:abc")
+        put_out(client.outbox, task.id, sealed, parts)
         return sealed
 
     return put

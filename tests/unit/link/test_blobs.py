@@ -507,3 +507,45 @@ def test_a_process_that_is_killed_leaves_a_store_that_works(tmp_path: Path, afte
         store.append(digest, at, len(BIG), BIG[at : at + CHUNK_BYTES])
     store.finish(digest)
     assert store.read(digest) == BIG and names(store) == [digest]
+
+
+def test_another_stores_blob_is_adopted_without_a_copy_and_stays_when_it_goes(
+    store: BlobStore, tmp_path: Path
+) -> None:
+    made = BlobStore(tmp_path / "made", 1000, durable=False)
+    made.put([DATA])
+    store.adopt(made, DIGEST)
+    assert (store.folder / DIGEST).samefile(made.folder / DIGEST)
+    made.keep(())
+    assert bytes(reopened(store).read(DIGEST)) == DATA
+
+
+def test_a_blob_on_a_disk_without_links_is_copied(
+    store: BlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = BlobStore(tmp_path / "made", 1000)
+    made.put([DATA])
+    monkeypatch.setattr(Path, "hardlink_to", fail_with(errno.EXDEV))
+    store.adopt(made, DIGEST)
+    assert bytes(store.read(DIGEST)) == DATA and names(store) == [DIGEST]
+
+
+def test_what_is_adopted_must_be_there_and_have_room(store: BlobStore, tmp_path: Path) -> None:
+    made = BlobStore(tmp_path / "made", 1000)
+    with pytest.raises(BlobRefused):
+        store.adopt(made, DIGEST)
+    made.put([DATA])
+    small = BlobStore(tmp_path / "small", len(DATA) - 1)
+    with pytest.raises(BlobRefused):
+        small.adopt(made, DIGEST)
+    assert names(small) == []
+
+
+def test_an_adopted_blob_that_was_spoilt_is_not_given_out(store: BlobStore, tmp_path: Path) -> None:
+    made = BlobStore(tmp_path / "made", 1000, durable=False)
+    made.put([DATA])
+    (made.folder / DIGEST).write_bytes(DATA[:-1] + b"x")
+    store.adopt(made, DIGEST)
+    with pytest.raises(BlobRefused):
+        store.read(DIGEST)
+    assert not store.has(DIGEST)

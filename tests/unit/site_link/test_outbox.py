@@ -16,6 +16,7 @@ from client.link.outbox import Outbox
 from common.errors import BlobRefused, ConsiliumError, EnvelopeRefused, HomeInvalid
 from common.link.blobs import digest_of
 from common.link.envelope import Sealed
+from tests.unit.site_link.outboxes import put_out
 
 TASKS = [f"{number:032x}" for number in range(4)]
 DIGEST = "d" * 64
@@ -49,7 +50,7 @@ def again(outbox: Outbox) -> Outbox:
 
 
 def test_a_reply_is_there_after_a_restart(outbox: Outbox) -> None:
-    outbox.put(TASKS[0], reply(0), weights(1, 2))
+    put_out(outbox, TASKS[0], reply(0), weights(1, 2))
     (held,) = again(outbox).held()
     assert (held.task, held.sealed, set(held.blobs)) == (TASKS[0], reply(0), set(weights(1, 2)))
     assert all(
@@ -60,15 +61,15 @@ def test_a_reply_is_there_after_a_restart(outbox: Outbox) -> None:
 
 def test_replies_keep_their_order(outbox: Outbox) -> None:
     for number, task in enumerate(reversed(TASKS)):
-        outbox.put(task, reply(number), {})
+        put_out(outbox, task, reply(number), {})
     outbox.remove(TASKS[3], reply(0).digest)
     outbox = again(outbox)
-    outbox.put(TASKS[3], reply(9), {})
+    put_out(outbox, TASKS[3], reply(9), {})
     assert [held.task for held in again(outbox).held()] == [TASKS[2], TASKS[1], TASKS[0], TASKS[3]]
 
 
 def test_only_the_right_digest_removes_a_reply(outbox: Outbox) -> None:
-    outbox.put(TASKS[0], reply(0), weights(1))
+    put_out(outbox, TASKS[0], reply(0), weights(1))
     assert not outbox.remove(TASKS[0], reply(1).digest)
     assert not outbox.remove(TASKS[1], reply(0).digest)
     assert again(outbox).holds(TASKS[0])
@@ -79,23 +80,23 @@ def test_only_the_right_digest_removes_a_reply(outbox: Outbox) -> None:
 
 
 def test_weights_that_another_reply_names_stay(outbox: Outbox) -> None:
-    outbox.put(TASKS[0], reply(0), weights(1, 2))
-    outbox.put(TASKS[1], reply(1), weights(2, 3))
+    put_out(outbox, TASKS[0], reply(0), weights(1, 2))
+    put_out(outbox, TASKS[1], reply(1), weights(2, 3))
     outbox.remove(TASKS[0], reply(0).digest)
     assert [outbox.blobs.has(digest) for digest in weights(1, 2, 3)] == [False, True, True]
 
 
 def test_a_task_is_answered_once(outbox: Outbox) -> None:
-    outbox.put(TASKS[0], reply(0), {})
+    put_out(outbox, TASKS[0], reply(0), {})
     with pytest.raises(EnvelopeRefused):
-        again(outbox).put(TASKS[0], reply(1), {})
+        put_out(again(outbox), TASKS[0], reply(1), {})
     assert [held.sealed for held in outbox.held()] == [reply(0)]
 
 
 def test_a_task_is_expected_until_it_is_answered(outbox: Outbox) -> None:
     outbox.expect(TASKS[0], DIGEST)
     assert again(outbox).expected(TASKS[0]) == DIGEST
-    outbox.put(TASKS[0], reply(0), {})
+    put_out(outbox, TASKS[0], reply(0), {})
     assert again(outbox).expected(TASKS[0]) is None
     outbox.remove(TASKS[0], reply(0).digest)
     assert again(outbox).expected(TASKS[0]) is None
@@ -111,7 +112,7 @@ def test_a_task_is_expected_until_it_is_given_up(outbox: Outbox) -> None:
 @pytest.mark.parametrize("name", ["", "../../key.pem", "A" * 32, "0" * 31, "0" * 33, "0" * 32 + "\n"])
 def test_no_name_leads_out_of_the_folder(name: str, outbox: Outbox) -> None:
     tries: list[Callable[[], Any]] = [
-        lambda: outbox.put(name, reply(0), {}),
+        lambda: put_out(outbox, name, reply(0), {}),
         lambda: outbox.expect(name, DIGEST),
         lambda: outbox.forget(name),
     ]
@@ -126,13 +127,13 @@ def test_no_room_for_the_weights(tmp_path: Path) -> None:
     outbox = Outbox(tmp_path, limit_bytes=10)
     big = {digest_of([b"x" * 11]): [b"x" * 11]}
     with pytest.raises(BlobRefused):
-        outbox.put(TASKS[0], reply(0), big)
+        put_out(outbox, TASKS[0], reply(0), big)
     assert again(outbox).held() == ()
 
 
 @pytest.mark.parametrize("line", [b"", b"{}", b"[]", b"null", b'{"blobs":[]', b"\xff"])
 def test_a_damaged_reply_is_named_and_kept(line: bytes, outbox: Outbox) -> None:
-    outbox.put(TASKS[0], reply(0), weights(1))
+    put_out(outbox, TASKS[0], reply(0), weights(1))
     path = outbox.blobs.folder.parent / "replies" / TASKS[0]
     path.write_bytes(line)
     with pytest.raises(HomeInvalid, match=TASKS[0]):
@@ -142,7 +143,7 @@ def test_a_damaged_reply_is_named_and_kept(line: bytes, outbox: Outbox) -> None:
 
 
 def test_a_reply_under_another_name_is_noticed(outbox: Outbox) -> None:
-    outbox.put(TASKS[0], reply(0), {})
+    put_out(outbox, TASKS[0], reply(0), {})
     replies = outbox.blobs.folder.parent / "replies"
     (replies / TASKS[0]).rename(replies / TASKS[1])
     with pytest.raises(HomeInvalid, match="another task"):
@@ -150,9 +151,9 @@ def test_a_reply_under_another_name_is_noticed(outbox: Outbox) -> None:
 
 
 def test_old_replies_are_given_up(outbox: Outbox) -> None:
-    outbox.put(TASKS[0], reply(0), weights(1))
+    put_out(outbox, TASKS[0], reply(0), weights(1))
     outbox.expect(TASKS[1], DIGEST)
-    outbox.put(TASKS[2], reply(2), weights(2))
+    put_out(outbox, TASKS[2], reply(2), weights(2))
     folder = outbox.blobs.folder.parent
     for old in (folder / "replies" / TASKS[0], folder / "expected" / TASKS[1]):
         os.utime(old, (1000, 1000))
@@ -166,14 +167,14 @@ def test_old_replies_are_given_up(outbox: Outbox) -> None:
 def test_whoever_listens_is_told(outbox: Outbox) -> None:
     heard: list[int] = []
     outbox.listen(lambda: heard.append(len(outbox.held())))
-    outbox.put(TASKS[0], reply(0), {})
+    put_out(outbox, TASKS[0], reply(0), {})
     outbox.listen(None)
-    outbox.put(TASKS[1], reply(1), {})
+    put_out(outbox, TASKS[1], reply(1), {})
     assert heard == [1]
 
 
 def test_files_are_the_owners_alone(outbox: Outbox) -> None:
-    outbox.put(TASKS[0], reply(0), weights(1))
+    put_out(outbox, TASKS[0], reply(0), weights(1))
     folder = outbox.blobs.folder.parent
     assert folder.stat().st_mode & 0o777 == 0o700
     assert all(path.stat().st_mode & 0o077 == 0 for path in folder.rglob("*"))
@@ -184,11 +185,11 @@ def test_killed_while_a_reply_is_put_in(step: str, outbox: Outbox, monkeypatch: 
     def dies(*arguments: object) -> None:
         raise Killed
 
-    outbox.put(TASKS[0], reply(0), weights(1))
+    put_out(outbox, TASKS[0], reply(0), weights(1))
     outbox.expect(TASKS[1], DIGEST)
     monkeypatch.setattr(client.link.outbox, step, dies)
     with pytest.raises(Killed):
-        outbox.put(TASKS[1], reply(1), weights(2))
+        put_out(outbox, TASKS[1], reply(1), weights(2))
     monkeypatch.undo()
     outbox = again(outbox)
     whole = outbox.holds(TASKS[1])
@@ -220,7 +221,7 @@ def test_it_is_what_was_put_in_less_what_was_taken_out(
         task = TASKS[task_number]
         if what == "put":
             try:
-                outbox.put(task, reply(number), weights(number))
+                put_out(outbox, task, reply(number), weights(number))
                 held[task] = number
                 expected.discard(task)
             except ConsiliumError:
