@@ -118,15 +118,16 @@ def _train(task: TrainTask, folder: TaskFolder, prepared: Callable[[], Workbench
         return read_contribution(kept.content)
     bench = prepared()
     base_loss = mean_loss(bench.model, bench.cases) if task.base_loss else None
-    loss = train(bench.model, bench.cases, bench.plan, bench.checkpoints(folder, PLAIN))
+    trained = train(bench.model, bench.cases, bench.plan, bench.checkpoints(folder, PLAIN))
     given = Contribution(
         delta=bench.update(),
         site=bench.site.name,
         round=task.round,
         base_digest=task.base_digest,
         cases=len(bench.cases),
-        loss=loss,
+        loss=trained.loss,
         base_loss=base_loss,
+        steps=None if bench.plan.training.work_s is None else trained.steps,
     )
     quicker = folder.finish(PLAIN, partial(contribution_content, given), {})
     return given if quicker is None else read_contribution(quicker.content)

@@ -1,15 +1,16 @@
 """Local training: some epochs over a site's own cases, starting from the shared model.
 
 Everything random is drawn from the seed handed in, so the same task gives the same update on a CPU (a GPU
-may add in another order).
+may add in another order); in a study that says how long to train, after the same number of steps.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 
 import torch
 from torch import nn
@@ -44,10 +45,27 @@ class LocalPlan:
     class_weights: tuple[float, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What one task's training came to.
+
+    Attributes:
+        loss: Mean over its steps, in nats.
+        steps: How many were made.
+    """
+
+    loss: float
+    steps: int
+
+
 def train(
-    model: SequenceClassifier, cases: Cases, plan: LocalPlan, checkpoints: Checkpoints | None = None
-) -> float:
-    """Train ``model`` in place and return the mean loss over its steps, in nats.
+    model: SequenceClassifier,
+    cases: Cases,
+    plan: LocalPlan,
+    checkpoints: Checkpoints | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Trained:
+    """Train ``model`` in place.
 
     Args:
         model: On the device of ``cases``; its weights are the base of FedProx's term.
@@ -55,6 +73,7 @@ def train(
         plan: What to do.
         checkpoints: Where how far training is gets written down, and how far it was is found; None for
             nowhere.
+        clock: Seconds that only grow; asked where the study says how long to train.
 
     Raises:
         ModelDiverged: The loss is no longer finite.
@@ -66,23 +85,54 @@ def train(
     if begun is not None:
         steps.restore(begun)
     # Who is in a batch is a function of the seed: the number of steps done says where in it training stands.
-    count = plan.training.local_epochs * math.ceil(len(cases) / plan.training.batch_size)
+    extent = _Extent(plan.training, len(cases), steps, clock)
     for index in islice(_batches(len(cases), plan.training, order), len(steps.losses), None):
+        if extent.done >= 1.0:
+            break
         steps.take(index)
+        extent.note()
         if checkpoints is not None:
-            checkpoints.offer(steps.state, len(steps.losses) / count)
+            checkpoints.offer(steps.state, extent.done)
     loss = float(torch.stack(steps.losses).mean())
     if not math.isfinite(loss) or not all(p.isfinite().all() for p in model.parameters()):
         raise ModelDiverged(f"mean training loss {loss}, or weights that are not finite")
-    return loss
+    return Trained(loss, len(steps.losses))
+
+
+class _Extent:
+    """How far the training of one task goes: so many steps or, where the study says so, so many seconds."""
+
+    def __init__(self, training: Training, cases: int, steps: _Steps, clock: Callable[[], float]) -> None:
+        self._steps, self._clock, self._work_s = steps, clock, training.work_s
+        self._count = (training.local_epochs or 0) * math.ceil(cases / training.batch_size)
+        self._began, self._before_s = clock(), steps.worked_s
+
+    @property
+    def done(self) -> float:
+        """The share that is done, 1.0 at the end; 0.0 before the first step, however little time there is."""
+        if self._work_s is None:
+            return len(self._steps.losses) / self._count
+        return min(1.0, self._steps.worked_s / self._work_s) if self._steps.losses else 0.0
+
+    def note(self) -> None:
+        """Take note that a step was made."""
+        if self._work_s is not None:
+            self._steps.settle()
+            self._steps.worked_s = self._before_s + self._clock() - self._began
 
 
 class _Steps:
-    """The steps of one task; ``losses`` has the mean loss of each that was done."""
+    """The steps of one task.
+
+    Attributes:
+        losses: The mean loss of each that was done.
+        worked_s: What they took, in a study that says how long to train.
+    """
 
     def __init__(self, model: SequenceClassifier, cases: Cases, plan: LocalPlan) -> None:
         model.train()
         self.losses: list[torch.Tensor] = []
+        self.worked_s = 0.0
         self._model, self._cases, self._plan = model, cases, plan
         self._base = [p.detach().clone() for p in model.parameters()] if plan.proximal_mu else []
         self._criterion = _criterion(plan.class_weights, cases.device)
@@ -101,15 +151,21 @@ class _Steps:
         self._optimizer.step()
         self.losses.append(loss.detach())
 
+    def settle(self) -> None:
+        """Wait until the step is made: a GPU is told of steps long before it makes them."""
+        if self._cases.device.type == "cuda":
+            torch.cuda.synchronize(self._cases.device)
+
     def state(self) -> State:
         """How far training is."""
         done = training_state(self._model, self._optimizer, self._cases.device)
-        return {**done, "losses": torch.stack(self.losses)}
+        return {**done, "losses": torch.stack(self.losses), "worked_s": self.worked_s}
 
     def restore(self, state: State) -> None:
         """Go on where :meth:`state` was."""
         restore_training(state, self._model, self._optimizer, self._cases.device)
         self.losses = list(state["losses"].to(self._cases.device).unbind())
+        self.worked_s = float(state.get("worked_s", 0.0))
 
 
 @torch.no_grad()
@@ -146,7 +202,7 @@ def mean_loss(model: SequenceClassifier, cases: Cases) -> float:
 
 
 def _batches(cases: int, training: Training, order: torch.Generator) -> Iterator[torch.Tensor]:
-    for _ in range(training.local_epochs):
+    for _ in count() if training.local_epochs is None else range(training.local_epochs):
         yield from torch.split(torch.randperm(cases, generator=order), training.batch_size)
 
 

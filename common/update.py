@@ -25,6 +25,7 @@ class Contribution:
         clip_norm: At which the site clips from now on, where it is adapted (a value under the same noise).
         ledger_head: Last entry of the site's ledger, as ``number:digest``: the coordinator remembers it for
             the site, so that a ledger put back from an old copy is noticed.
+        steps: Training steps that were made, where the study says how long to train and not how far.
     """
 
     site: str
@@ -38,3 +39,4 @@ class Contribution:
     target_delta: float | None = None
     clip_norm: float | None = None
     ledger_head: str | None = None
+    steps: int | None = None

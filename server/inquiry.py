@@ -26,7 +26,7 @@ from common.errors import (
     TargetSpent,
     UnitRefused,
 )
-from server.exchange import NO_REPLY, ask
+from server.exchange import NO_REPLY, Reply, ask
 from server.journal import RunJournal, Stage
 from server.roster import Roster
 
@@ -97,19 +97,40 @@ class Inquiry:
         replies = ask(self._grid, sent, stage, group, deadline_s)
         del sent
         for reply in replies:
-            site = names[reply.node_id]
-            if reply.refusal is not None or reply.content is None:
-                self._journal.refuse(round_number, stage, site, str(reply.refusal))
-                if self._strict and reply.refusal is not None and _stops(reply.refusal):
-                    raise SiteRefused(f"{site}: {reply.refusal}", hint=reply.refusal.hint)
-                continue
-            try:
-                answer = read(reply.content, site)
-            except ConsiliumError as error:
-                self._not_let_in(round_number, stage, site, error)
-            else:
-                del reply  # its arrays, once they lie in a file
+            answer = self.answer(reply, names[reply.node_id], stage, round_number, read)
+            del reply  # its arrays, once they lie in a file
+            if answer is not None:
                 keep(answer)
+
+    def answer(
+        self,
+        reply: Reply,
+        site: str,
+        stage: Stage,
+        round_number: int,
+        read: Callable[[RecordDict, str], Answer],
+    ) -> Answer | None:
+        """What a reply says; None where it is no answer, and the journal has been told why.
+
+        Args:
+            reply: What came.
+            site: Who sent it.
+            stage, round_number, read: As for :meth:`put`.
+
+        Raises:
+            SiteRefused: The site did, and that is to stop the study.
+            JournalTaken, MachineError: It cannot be written down.
+        """
+        if reply.refusal is not None or reply.content is None:
+            self._journal.refuse(round_number, stage, site, str(reply.refusal))
+            if self._strict and reply.refusal is not None and _stops(reply.refusal):
+                raise SiteRefused(f"{site}: {reply.refusal}", hint=reply.refusal.hint)
+            return None
+        try:
+            return read(reply.content, site)
+        except ConsiliumError as error:
+            self._not_let_in(round_number, stage, site, error)
+            return None
 
     def _not_let_in(self, round_number: int, stage: Stage, site: str, error: ConsiliumError) -> None:
         self._journal.refuse(round_number, stage, site, f"{error.code}: {error.private}"[:500])

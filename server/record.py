@@ -25,6 +25,7 @@ from common.weights import norm
 from server.gate import Score
 from server.guarantee import Noise, guarantee
 from server.rounds import TrainedRound
+from server.strategies import weight_of
 
 SCHEMA = 1
 RUN_FILE = "run.json"
@@ -89,6 +90,7 @@ class RunRecord:
         metrics: dict[str, Any] | None,
     ) -> None:
         """Enter a finished round."""
+        late = _late(number, trained)
         self.rounds.append(
             {
                 "round": number,
@@ -99,13 +101,15 @@ class RunRecord:
                 "training": {c.site: self._share(c) for c in trained.contributions},
                 "scores": {s.site: _score(s) for s in trained.scores},
                 "metrics": metrics,
+                **({"late": late} if late else {}),
             }
         )
         self._enter_privacy(trained)
 
     def _share(self, contribution: Contribution) -> dict[str, Any]:
-        """What one site did in one round; the figures of privacy only where there are any."""
-        spent = {name: getattr(contribution, name) for name in ("epsilon", "target_delta", "clip_norm")}
+        """What one site did in one round; figures of privacy and of work by time only where there are any."""
+        optional = ("epsilon", "target_delta", "clip_norm", "steps")
+        spent = {name: getattr(contribution, name) for name in optional}
         hidden = self.privacy is not None and self.privacy["sites"] is not None
         return {
             "cases": contribution.cases,
@@ -159,6 +163,16 @@ class RunRecord:
     def write(self, folder: Path) -> None:
         """Put the document into ``folder``."""
         write_run(folder, self.to_dict())
+
+
+def _late(number: int, trained: TrainedRound) -> dict[str, Any]:
+    """Updates of earlier rounds that came in this one: with what weight, or why they do not count."""
+    used = {
+        c.site: {"trained_for": c.round, "rounds_late": number - c.round, "weight": weight_of(c, number)}
+        for c in trained.contributions
+        if c.round < number
+    }
+    return {**{site: {"refused": reason} for site, reason in trained.late.items()}, **used}
 
 
 def _score(score: Score) -> dict[str, Any]:

@@ -7,19 +7,15 @@ the mechanism's noised mean reaches the strategy, and no count of contributions 
 
 from __future__ import annotations
 
-import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
-from itertools import count
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 
 from flwr.app import RecordDict
 from flwr.serverapp import Grid
 
-from common.balance import balanced_weights
-from common.codecs import codec_of
 from common.errors import (
     ConsiliumError,
     ModelDiverged,
@@ -30,34 +26,25 @@ from common.errors import (
     WeightsDamaged,
 )
 from common.study import Study, to_canonical
-from common.tasks import (
-    EvaluateTask,
-    Evaluation,
-    TrainTask,
-    read_contribution,
-    read_evaluation,
-    task_content,
-    weights_record,
-)
+from common.tasks import EvaluateTask, Evaluation, read_evaluation, task_content, weights_record
 from common.update import Contribution
-from common.weights import Moved, Weights, digest, norm, spec_of
-from server.gate import History, Judgement, Score, admit, complete, judge, learnt, suspended
+from common.weights import Moved, Weights, digest, norm
+from server.collecting import DESCRIBE_S, TRAIN, Collector
+from server.exchange import Exchange
+from server.gate import History, Judgement, Score, complete, judge, learnt, suspended
 from server.inquiry import HOSPITALS_RIGHT, Inquiry
 from server.journal import Course, FleetingJournal, RunJournal, Stage
+from server.lateness import LATE, Latecomers, still_at
 from server.models import Models, ModelsInMemory
+from server.orders import HEADS, TrainOrders
 from server.roster import Roster, reasons
 from server.selection import select_sites
 from server.site_privacy import SiteMechanism, SiteSpending
 from server.strategies import Strategy
 
-log = logging.getLogger("consilium.coordinator.rounds")
-TRAIN: Stage = "train"
 EVALUATE: Stage = "evaluate"
 UNREAD: Stage = "gate"
-HEADS, GATE, SCORES, READMITTED = "ledger_heads", "gate", "scores", "readmitted"
-PAUSE_S, LONGEST_PAUSE_S, LOOK_S = 5.0, 300.0, 0.5
-LEAST_S = 1.0  # to hear what is there already, of a round whose time was over while nobody waited
-DESCRIBE_S = 60.0  # a newcomer that takes longer is asked again next round
+GATE, SCORES, READMITTED = "gate", "scores", "readmitted"
 NOISE_MARGIN = 1000  # cases that the noise on a small site's counts may add
 
 
@@ -66,7 +53,8 @@ class TrainedRound:
     """What a round of training gave: the new model, who made it, and who did not and why.
 
     ``site_spending`` is what all rounds so far cost the sites, where the coordinator adds noise; ``scores``
-    is what the gate saw in each update, quarantined ones included.
+    is what the gate saw in each update, quarantined ones included; ``late`` is whose updates of earlier
+    rounds were refused as late in this one, and why.
     """
 
     weights: Weights
@@ -74,6 +62,7 @@ class TrainedRound:
     missing: Mapping[str, str]
     site_spending: SiteSpending | None = None
     scores: tuple[Score, ...] = ()
+    late: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,15 +111,19 @@ class RoundEngine:
         self._grid = grid
         self._study = study
         self._text = to_canonical(study)
-        self._codec = codec_of(study.federation)
         self._seed = seed
         self._roster = roster
         self._strategy = strategy
         self._journal = journal or FleetingJournal()
         self._models = models or ModelsInMemory()
         self._inquiry = Inquiry(grid, roster, self._journal, strict=strict)
-        self._patience_s = patience_s
-        self._private = study.privacy is not None and study.privacy.at_sites
+        self._orders = TrainOrders(study, seed, roster, strategy.terms, self._journal)
+        asked = self._inquiry, self._orders
+        exchange = Exchange(grid)
+        self._late = Latecomers(exchange, study, roster, *asked, self._journal, self._models)
+        self._collector = Collector(
+            grid, exchange, study, roster, *asked, self._late, self._journal, patience_s
+        )
         self._mechanism = SiteMechanism.of(study, noise_seed)
         strategy.remember(self._journal.memory())
         known = self._journal.known()
@@ -149,14 +142,23 @@ class RoundEngine:
             JournalTaken, MachineError: It cannot be written down.
         """
         course = self._course(round_number, digest(base))
+        self._late.look_up(round_number, base)
         if not course.model_digest:
-            self._collect(course, base)
+            usable, left_out = partial(self._usable, course, base), partial(suspended, self._history)
+            self._collector.collect(course, base, usable, left_out)
         given, missing = self._judged(course, base)
         if self._mechanism is None and not course.model_digest:
             self._check_quorum(round_number, len(given.counted), "usable updates", missing)
         weights = self._model(course, base, given)
+        self._late.close(round_number, last=round_number == self._study.federation.rounds)
         spending = None if self._mechanism is None else self._mechanism.spent(round_number)
-        return TrainedRound(weights, given.counted, missing, spending, given.judgement.scores)
+        late = self._journal.refused(round_number, LATE)
+        return TrainedRound(weights, given.counted, missing, spending, given.judgement.scores, late)
+
+    def _usable(self, course: Course, base: Weights) -> Collection[str]:
+        """Whose updates would count, were the round to close now."""
+        contributions = tuple(self._journal.kept(course.number).values())
+        return [c.site for c in self._judgement(course, contributions, base).kept(contributions)]
 
     def _judged(self, course: Course, base: Weights) -> tuple[_Given, dict[str, str]]:
         """What came of a round's questions, and why sites have no part in it."""
@@ -173,8 +175,12 @@ class RoundEngine:
 
     def evaluate(self, round_number: int, weights: Weights) -> dict[str, Evaluation]:
         """Counts of every site that has test cases and answers, by name in order."""
-        known = self._journal.counted(round_number)
+        known, at_work = self._journal.counted(round_number), self._late.at_work(round_number + 1)
+        if round_number == self._study.federation.rounds:
+            at_work = {}  # nothing is late any more
         sites = [s for s in sorted(self._roster.nodes) if self._roster.descriptions[s].test_cases]
+        for site, told in still_at({s: n for s, n in at_work.items() if s in sites}).items():
+            self._journal.refuse(round_number, EVALUATE, site, told)
         task = EvaluateTask(self._text, round_number, digest(weights))
         classes = len(self._study.study.classes)
 
@@ -188,7 +194,7 @@ class RoundEngine:
                 raise TaskInvalid("evaluation of more cases than the site described")
             return evaluation
 
-        left = [site for site in sites if site not in known]
+        left = [site for site in sites if site not in known and site not in at_work]
         content = task_content(task, weights_record(weights)) if left else RecordDict()
         contents = dict.fromkeys(left, content)
         del content
@@ -207,51 +213,11 @@ class RoundEngine:
         federation = self._study.federation
         self._roster.refresh(self._grid, self._study, min(federation.deadline_s, DESCRIBE_S))
         self._let_back()
+        self._late.look_up(round_number)
         asked = tuple(self._choose(round_number))
         course = Course(round_number, base_digest, asked, time.time() + federation.deadline_s)
         self._journal.begin(course)
         return course
-
-    def _collect(self, course: Course, base: Weights) -> None:
-        """Ask whoever is asked in this round and has not answered, and write down what they say.
-
-        With patience, a round that has too few updates at its deadline waits for sites, and asks again.
-        """
-        known = {*self._journal.contributed(course.number), *self._journal.refused(course.number, TRAIN)}
-        left = [site for site in course.asked if site not in known and site in self._roster.nodes]
-        left_s = min(max(course.deadline - time.time(), LEAST_S), self._study.federation.deadline_s)
-        self._ask_for_updates(course, base, left, left_s)
-        for attempt, since in self._waiting(course):
-            log.info("round %s waits for sites since %s", course.number, since)
-            done = {*self._journal.contributed(course.number), *suspended(self._history)}
-            here = [site for site in sorted(self._roster.nodes) if site not in done]
-            self._ask_for_updates(course, base, here, self._study.federation.deadline_s, f".{attempt}")
-
-    def _waiting(self, course: Course) -> Iterator[tuple[int, str]]:
-        """Each moment at which to ask again, until there are enough updates or no patience is left."""
-        began, since = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
-        for attempt in count(1):
-            short = len(self._journal.contributed(course.number)) < self._study.federation.min_sites
-            if not short or self._mechanism is not None or time.monotonic() - began >= self._patience_s:
-                return
-            self._pause(min(PAUSE_S * 2**attempt, LONGEST_PAUSE_S))
-            self._roster.refresh(self._grid, self._study, DESCRIBE_S)
-            yield attempt, since
-
-    def _pause(self, pause_s: float) -> None:
-        """Wait; a site that comes or goes ends that."""
-        before, until = set(self._grid.get_node_ids()), time.monotonic() + pause_s
-        while time.monotonic() < until and set(self._grid.get_node_ids()) == before:
-            time.sleep(min(LOOK_S, pause_s))
-
-    def _ask_for_updates(
-        self, course: Course, base: Weights, sites: Sequence[str], deadline_s: float, attempt: str = ""
-    ) -> None:
-        task = self._train_task(course.number, course.base_digest)
-        contents = self._train_contents(sites, task, base)
-        group = f"{TRAIN}-{course.number}{attempt}"
-        read = self._reader(task, base)
-        self._inquiry.put(contents, TRAIN, course.number, read, self._journal.keep, deadline_s, group)
 
     def _judgement(self, course: Course, given: Sequence[Contribution], base: Weights) -> Judgement:
         """What the gate makes of a round's updates, or made of them before the history took them in."""
@@ -276,7 +242,7 @@ class RoundEngine:
             raise
         self._history = self._after(course, given.judgement)
         known = {
-            HEADS: {**self._heads(), **given.heads},
+            HEADS: {**self._orders.heads(), **given.heads},
             GATE: self._history.to_json(),
             SCORES: [asdict(score) for score in given.judgement.scores],
             READMITTED: self._readmitted,
@@ -300,10 +266,6 @@ class RoundEngine:
             if number > self._readmitted:
                 self._history, self._readmitted = self._history.readmit(site), number
 
-    def _heads(self) -> Mapping[str, str]:
-        """The head that each site's ledger last had."""
-        return dict(self._journal.known().get(HEADS, {}))
-
     def _most_counted(self, site: str) -> int:
         """How many test cases a site may count: those it described or, under noise, somewhat more."""
         described = self._roster.descriptions[site].test_cases
@@ -316,7 +278,7 @@ class RoundEngine:
         Raises:
             QuorumNotReached: See :meth:`train`.
         """
-        left_out = suspended(self._history)
+        left_out = {*suspended(self._history), *self._late.at_work(round_number)}
         federation, present = self._study.federation, [s for s in self._roster.nodes if s not in left_out]
         if self._mechanism is None:
             fraction, least = federation.fraction_sites, federation.min_sites
@@ -336,53 +298,10 @@ class RoundEngine:
         """The change that the contributions make together."""
         part = [replace(one, delta=learnt(one.delta, base)) for one in given]
         if self._mechanism is None:
-            return complete(base, self._strategy.combine(round_number, part), given)
+            of_base = [one for one in given if one.round == round_number]  # counters are counted on from it
+            return complete(base, self._strategy.combine(round_number, part), of_base)
         released = self._mechanism.release(round_number, learnt(base, base), part)
         return complete(base, self._strategy.combine(round_number, [released]), [])
-
-    def _train_contents(self, sites: Sequence[str], task: TrainTask, base: Weights) -> dict[str, RecordDict]:
-        """What each site is sent. They differ in the ledger's head alone, and share one record of weights."""
-        if not sites:
-            return {}
-        record, known = weights_record(base), self._heads()
-        heads = {site: known.get(site, "") for site in sites}
-        contents = {
-            head: task_content(replace(task, ledger_head=head), record) for head in set(heads.values())
-        }
-        return {site: contents[head] for site, head in heads.items()}
-
-    def _train_task(self, round_number: int, base_digest: str) -> TrainTask:
-        terms = self._strategy.terms
-        balanced = self._study.training.class_weights == "balanced"
-        return TrainTask(
-            study=self._text,
-            seed=self._seed,
-            round=round_number,
-            base_digest=base_digest,
-            proximal_mu=terms.proximal_mu,
-            class_weights=balanced_weights(self._roster.label_counts()) if balanced else (),
-            base_loss=terms.base_loss,
-        )
-
-    def _reader(self, task: TrainTask, base: Weights) -> Callable[[RecordDict, str], Contribution]:
-        like = {name: spec_of(base, name) for name in base}
-
-        def read(content: RecordDict, site: str) -> Contribution:
-            contribution = read_contribution(content, self._codec, like)
-            described = self._roster.descriptions[site].train_cases
-            admit(
-                contribution,
-                site,
-                task.round,
-                base,
-                task.base_digest,
-                private=self._private,
-                registered=described,
-            )
-            # A record may name its arrays in any order; strategies pair them by position.
-            return replace(contribution, delta={name: contribution.delta[name] for name in base})
-
-        return read
 
 
 def _common_hint(missing: Mapping[str, str]) -> str:

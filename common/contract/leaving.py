@@ -9,7 +9,7 @@ from typing import Literal, get_args
 from common.study import Federation, Privacy, Study
 
 Metric = Literal["loss", "base-loss", "test-loss", "confusion", "calibration", "score-histogram"]
-Leaf = Literal["description", "update", "weight", "spending", "clip-norm"] | Metric
+Leaf = Literal["description", "update", "weight", "spending", "clip-norm", "steps"] | Metric
 When = Literal["once", "every round", "every test"]
 
 METRICS: tuple[Metric, ...] = get_args(Metric)
@@ -21,6 +21,7 @@ _WORDS: dict[Leaf, str] = {
     "weight": "the number of cases or patients behind the update",
     "spending": "the privacy spent so far, and the head of its ledger",
     "clip-norm": "the adapted clip norm",
+    "steps": "the number of training steps made",
     "loss": "mean training loss",
     "base-loss": "mean loss of the shared model on the training cases",
     "test-loss": "summed loss on the test cases",
@@ -69,6 +70,8 @@ def _of_training(study: Study) -> Iterator[Leaving]:
     if privacy is None or not privacy.at_sites:
         yield from (Leaving("update", "every round", form=form), Leaving("weight", "every round"))
         yield Leaving("loss", "every round")
+        if study.training.work_s is not None:
+            yield Leaving("steps", "every round")
         if study.federation.strategy.name == "qfedavg":
             yield Leaving("base-loss", "every round")
         return

@@ -127,7 +127,8 @@ def plan_of(study: Study, units: int) -> PrivacyPlan:
             hint="Give one of them; docs/privacy.md says what they mean.",
         )
     delta = target_delta(privacy, units)
-    steps = study.training.local_epochs * privacy.steps_per_epoch
+    # A private study says how far to train, and never how long (local_epochs is None there alone).
+    steps = (study.training.local_epochs or 1) * privacy.steps_per_epoch
     noise = _noise_multiplier(privacy, delta, study.federation.rounds * steps)
     clip = _adaptive_clip(privacy, noise, privacy.sample_rate * units)
     return PrivacyPlan(

@@ -200,9 +200,9 @@ class Model(Section):
 
 
 class Training(Section):
-    """``[training]``: what one site does in one round."""
+    """``[training]``: what one site does in one round: ``local_epochs``, or ``work_s`` seconds of work."""
 
-    local_epochs: int = Field(1, ge=1, le=1000)
+    local_epochs: int | None = Field(1, ge=1, le=1000)
     batch_size: int = Field(32, ge=1, le=65536)
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     learning_rate: float = Field(1e-3, gt=0.0, le=100.0)
@@ -211,6 +211,20 @@ class Training(Section):
     schedule: Literal["constant", "cosine"] = "constant"
     class_weights: Literal["none", "balanced"] = "none"
     precision: Literal["float32", "bfloat16"] = "float32"
+    work_s: float | None = Field(None, gt=0.0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_epochs_or_by_time(cls, table: Any) -> Any:
+        if not isinstance(table, dict):
+            return table
+        if table.get("work_s") is None:
+            if table.get("local_epochs", 1) is None:
+                raise ValueError("give local_epochs, or work_s")
+            return table
+        if table.get("local_epochs") is not None:
+            raise ValueError("give either local_epochs or work_s")
+        return {**table, "local_epochs": None}
 
 
 MEAN_STRATEGIES = ("fedavg", "fedavgm", "fedprox", "fedadagrad", "fedadam", "fedyogi")
@@ -228,6 +242,8 @@ class Federation(Section):
     average_last: int = Field(1, ge=1)
     codec: Literal["float32", "bf16", "int8", "topk"] = "float32"
     codec_fraction: float | None = Field(None, ge=1e-6, le=1.0, validate_default=True)
+    enough: float = Field(1.0, gt=0.0, le=1.0)
+    late_rounds: int = Field(0, ge=0, le=100)
 
     @field_validator("strategy", mode="before")
     @classmethod
@@ -249,6 +265,15 @@ class Federation(Section):
             raise ValueError(
                 f'codec = "topk" leaves most entries of an update at zero, and {self.strategy.name} looks at '
                 f"whole updates; take another codec, or a strategy of a mean: {', '.join(MEAN_STRATEGIES)}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _late_fits(self) -> Federation:
+        if self.late_rounds and self.strategy.name not in MEAN_STRATEGIES:
+            raise ValueError(
+                f"late_rounds lets a late update count with less weight, and {self.strategy.name} does not "
+                f"go by the weights of updates; take a strategy of a mean: {', '.join(MEAN_STRATEGIES)}"
             )
         return self
 
@@ -280,6 +305,16 @@ class Study(Section):
         return self
 
     @model_validator(mode="after")
+    def _work_fits(self) -> Study:
+        work_s, deadline_s = self.training.work_s, self.federation.deadline_s
+        if work_s is not None and work_s >= deadline_s:
+            raise ValueError(
+                f"training.work_s is {work_s:g}, and federation.deadline_s {deadline_s:g}: no site would "
+                f"have answered by then"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _privacy_fits(self) -> Study:
         if self.privacy is None:
             return self
@@ -299,11 +334,21 @@ class Study(Section):
                 '[privacy.sites] puts the same noise on every entry, and with federation.codec = "topk" most '
                 "have no update to hide; take another codec"
             )
+        if self.federation.enough < 1.0 or self.federation.late_rounds:
+            raise ValueError(
+                "[privacy.sites] hides who took part, so neither how many have answered (federation.enough) "
+                "nor who is late (federation.late_rounds) may decide anything"
+            )
 
     def _check_private_training(self) -> None:
         """What would tell of patients outside the noise is refused, not left to a reader's care."""
         if self.training.clip_grad_norm is not None:
             raise ValueError("with [privacy] its own clip_norm takes the place of training.clip_grad_norm")
+        if self.training.work_s is not None:
+            raise ValueError(
+                "with [privacy] the steps of a round are paid for before it begins; give "
+                "training.local_epochs in place of work_s"
+            )
         if self.federation.strategy.name == "qfedavg":
             raise ValueError("qfedavg asks sites for losses of patients, which [privacy] protects")
 

@@ -11,7 +11,10 @@ import tomli_w
 
 from common.errors import StudySyntaxError
 from common.study.loading import parse_study
-from common.study.sections import Study
+from common.study.sections import Federation, Study, Training
+
+_YOUNGER = (("training", Training, ("work_s",)), ("federation", Federation, ("enough", "late_rounds")))
+"""Keys of the study that came after the first release of its canonical text, by table."""
 
 
 def to_toml(study: Study) -> str:
@@ -27,9 +30,15 @@ def template() -> str:
 def to_canonical(study: Study) -> str:
     """The one JSON text of a study: keys in the order of the sections, no spaces, ASCII.
 
-    Labels stand in the study's own order, since it says which class is which.
+    Labels stand in the study's own order, since it says which class is which. A key that came later is left
+    away at its default, so that a study which does not use it keeps its text and its digest.
     """
-    return json.dumps(study.model_dump(mode="json"), separators=(",", ":"))
+    document = study.model_dump(mode="json")
+    for table, section, keys in _YOUNGER:
+        for key in keys:
+            if document[table][key] == section.model_fields[key].default:
+                del document[table][key]
+    return json.dumps(document, separators=(",", ":"))
 
 
 def from_canonical(text: str) -> Study:

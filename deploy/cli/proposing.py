@@ -203,12 +203,14 @@ def _round_lines(course: dict[str, Any] | None) -> Iterator[str]:
     if course is None:
         return
     yield f"round {course['number']}: {len(course['contributed'])} of {len(course['asked'])} have contributed"
-    for site in course["asked"]:
+    for site in [*course["asked"], *sorted(set(course["missing"]) - set(course["asked"]))]:
         if site not in course["contributed"]:
             why = course["missing"].get(site)
             yield f"  {site:<18} " + (
                 f"since {why['since']}: {why['reason']}" if why else "is asked, and at work"
             )
+    for site, why in course["late"].items():
+        yield f"  {site:<18} since {why['since']}: {why['reason']}"
 
 
 def _journal(home: Path) -> Journal:
@@ -250,5 +252,11 @@ def _course(run: RunState) -> dict[str, Any] | None:
     if run.course is None or run.ended:
         return None
     missing = {site: {"reason": reason, "since": since} for site, (reason, since) in run.refused.items()}
-    course = {"number": run.course.number, "asked": list(run.course.asked), "missing": missing}
+    late = {site: {"reason": reason, "since": since} for site, (reason, since) in run.late.items()}
+    course = {
+        "number": run.course.number,
+        "asked": list(run.course.asked),
+        "missing": missing,
+        "late": late,
+    }
     return {**course, "contributed": list(run.contributed)}

@@ -14,8 +14,9 @@ A run is at any moment at one place of this course, and goes on from there whate
 
 from server.journal.endings import is_final
 from server.journal.fleeting import FleetingJournal
-from server.journal.journal import DurableJournal, Journal, RunState
+from server.journal.journal import DurableJournal, Journal
 from server.journal.protocol import Course, RunJournal, Stage
+from server.journal.state import RunState
 
 __all__ = [
     "Course",

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 from common.tasks import Evaluation
 from common.update import Contribution
 from common.weights import Weights
 from server.journal.protocol import Course, Stage
+
+LONGEST_LATE = 100
+"""Rounds for which it is remembered whose updates were kept: no study takes later ones."""
 
 
 class FleetingJournal:
@@ -19,7 +22,9 @@ class FleetingJournal:
         self._entries: list[dict[str, Any]] = []
         self._course: Course | None = None
         self._kept: dict[str, Contribution] = {}
-        self._refused: dict[Stage, dict[str, str]] = {"train": {}, "evaluate": {}, "gate": {}}
+        self._refused = _nobody()
+        self._bases: dict[int, str] = {}
+        self._updates: dict[int, set[str]] = {}  # whose were kept, by the round they were trained for
         self._counted: dict[str, Evaluation] = {}
         self._memory: Weights = {}
         self._known: Mapping[str, Any] = {}
@@ -36,13 +41,25 @@ class FleetingJournal:
         """See the protocol."""
         self._course = course
         self._kept, self._counted = {}, {}
-        self._refused = {"train": {}, "evaluate": {}, "gate": {}}
+        self._refused = _nobody()
+        self._bases[course.number] = course.base_digest
+        self._bases.pop(course.number - LONGEST_LATE - 1, None)
+        self._updates.pop(course.number - LONGEST_LATE - 1, None)
 
-    def keep(self, contribution: Contribution) -> Contribution:
+    def base(self, number: int) -> str:
         """See the protocol."""
+        return self._bases.get(number, "")
+
+    def keep(self, contribution: Contribution, number: int | None = None) -> Contribution:
+        """See the protocol."""
+        self._updates.setdefault(contribution.round, set()).add(contribution.site)
         self._kept[contribution.site] = contribution
         self._refused["train"].pop(contribution.site, None)
         return contribution
+
+    def has_update(self, site: str, trained_for: int) -> bool:
+        """See the protocol."""
+        return site in self._updates.get(trained_for, ())
 
     def contributed(self, number: int) -> tuple[str, ...]:
         """See the protocol."""
@@ -94,3 +111,7 @@ class FleetingJournal:
 
     def end(self, status: str) -> None:
         """See the protocol."""
+
+
+def _nobody() -> dict[Stage, dict[str, str]]:
+    return {stage: {} for stage in get_args(Stage)}

@@ -13,7 +13,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
@@ -32,6 +32,7 @@ from common.update import Contribution
 from common.weights import StoredWeights, Weights, digest, load_weights, save_weights
 from server.journal.database import Database
 from server.journal.protocol import Course, Stage
+from server.journal.state import RunState
 from server.journal.tables import contribution as contributions
 from server.journal.tables import evaluation as evaluations
 from server.journal.tables import readmission as readmissions
@@ -40,27 +41,6 @@ from server.journal.tables import round_ as rounds
 from server.journal.tables import run as runs
 
 ROUNDS = "rounds"
-
-
-@dataclass(frozen=True, slots=True)
-class RunState:
-    """How a run stands, for whoever asks.
-
-    Attributes:
-        name: Of the run.
-        ended: Whether nothing more will be done.
-        finished: How many rounds are.
-        course: The round that is under way.
-        contributed: Who has sent an update that counts.
-        refused: Why others have not, by site, with the time since when.
-    """
-
-    name: str
-    ended: bool
-    finished: int
-    course: Course | None
-    contributed: tuple[str, ...]
-    refused: Mapping[str, tuple[str, str]]
 
 
 class Journal:
@@ -149,14 +129,15 @@ class Journal:
             number = course.number if course else 0
             kept = select(contributions.c.site).where(_at(contributions, row.id, number))
             of_round = _at(refusals, row.id, number) & (refusals.c.stage != "gate")
-            why = select(refusals).where(of_round).order_by(refusals.c.site)
+            why = list(connection.execute(select(refusals).where(of_round).order_by(refusals.c.site)))
             return RunState(
                 name=name,
                 ended=row.ended is not None,
                 finished=_finished(connection, row.id),
                 course=course,
                 contributed=tuple(connection.scalars(kept.order_by(contributions.c.site))),
-                refused={each.site: (each.reason, each.since) for each in connection.execute(why)},
+                refused={each.site: (each.reason, each.since) for each in why if each.stage != "late"},
+                late={each.site: (each.reason, each.since) for each in why if each.stage == "late"},
             )
 
     def _time(self) -> str:
@@ -199,9 +180,14 @@ class DurableJournal:
         }
         self._put(rounds, {"number": course.number}, values)
 
-    def keep(self, contribution: Contribution) -> Contribution:
+    def base(self, number: int) -> str:
         """See the protocol."""
-        number, site = contribution.round, contribution.site
+        with self._database.reading() as connection:
+            return connection.scalar(select(rounds.c.base_digest).where(_at(rounds, self._run, number))) or ""
+
+    def keep(self, contribution: Contribution, number: int | None = None) -> Contribution:
+        """See the protocol."""
+        number, site = contribution.round if number is None else number, contribution.site
         known = digest(contribution.delta)
         stored = save_weights(self._file(number, "train", site), contribution.delta, {"digest": known})
         about = {f.name: getattr(contribution, f.name) for f in fields(Contribution) if f.name != "delta"}
@@ -211,6 +197,15 @@ class DurableJournal:
             )
             self._forgive(connection, number, "train", site)
         return replace(contribution, delta=stored)
+
+    def has_update(self, site: str, trained_for: int) -> bool:
+        """See the protocol."""
+        since = (contributions.c.run == self._run) & (contributions.c.number >= trained_for)
+        with self._database.reading() as connection:
+            found = connection.scalars(
+                select(contributions.c.about).where(since, contributions.c.site == site)
+            )
+            return any(about["round"] == trained_for for about in found)
 
     def contributed(self, number: int) -> tuple[str, ...]:
         """See the protocol."""

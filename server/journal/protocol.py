@@ -10,8 +10,9 @@ from common.tasks import Evaluation
 from common.update import Contribution
 from common.weights import Weights
 
-Stage = Literal["train", "evaluate", "gate"]
-"""What a site gave nothing to; ``gate``: an answer that was not let in as it was read."""
+Stage = Literal["train", "evaluate", "gate", "late"]
+"""What a site gave nothing to; ``gate``: an answer that was not let in as it was read; ``late``: an update of
+an earlier round that came too late, or did not come while it could still count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +53,21 @@ class RunJournal(Protocol):
         """A round begins."""
         ...
 
-    def keep(self, contribution: Contribution) -> Contribution:
-        """An update counts; what is returned is the same one, its arrays where the journal keeps them."""
+    def base(self, number: int) -> str:
+        """Digest of the model that a round was begun from; empty if it was not begun."""
+        ...
+
+    def keep(self, contribution: Contribution, number: int | None = None) -> Contribution:
+        """An update counts; what is returned is the same one, its arrays where the journal keeps them.
+
+        Args:
+            contribution: The update.
+            number: In which round, if not in the one that it was trained for.
+        """
+        ...
+
+    def has_update(self, site: str, trained_for: int) -> bool:
+        """Whether an update that a site trained for a round was kept, then or in a later round."""
         ...
 
     def contributed(self, number: int) -> tuple[str, ...]:

@@ -144,12 +144,24 @@ class LinkGrid(DetachedGrid):
     def cancel(self, reason: str) -> None:
         """Give up all tasks that are not answered: the study has ended, or stops."""
         with self._lock:
-            for task in self._tasks.cancel(list(self._waiting), reason):
-                session = self._sessions.of(task.node_id)
-                if session is not None:
-                    session.withdraw(task.id, reason)
-                self._log.note("task.cancelled", task=task.id, contract=self._contract, reason=reason)
+            self._withdraw(list(self._waiting), reason)
         self._bell.ring()
+
+    def give_up(self, message_ids: Sequence[str], reason: str) -> None:
+        """Give up these tasks: their sites stop working at them, and an answer that came is let go of.
+
+        One that is on its way is acknowledged as late: the task's own text stays to tell that by.
+        """
+        with self._lock:
+            self._withdraw(message_ids, reason)
+            self._let_go([task for task in self._tasks.ended(list(message_ids)) if task.reply is not None])
+
+    def _withdraw(self, message_ids: Sequence[str], reason: str) -> None:
+        for task in self._tasks.cancel(list(message_ids), reason):
+            session = self._sessions.of(task.node_id)
+            if session is not None:
+                session.withdraw(task.id, reason)
+            self._log.note("task.cancelled", task=task.id, contract=self._contract, reason=reason)
 
     def stop(self, why: ConsiliumError) -> None:
         """Have whoever asks through this Grid, in another thread, end with ``why``.

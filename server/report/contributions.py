@@ -140,10 +140,27 @@ def _notes(run: Run, hidden: int) -> list[str | None]:
         cut if hidden else None,
         f"Rounds over time, left to right: a high bar is a contribution, a low bar a missed round.{asked}",
         "Update norm: how far a round moved the model at that site. An outlier deserves a look.",
+        _late(run.rounds),
         "Sites that train privately tell no training loss: there would be no noise on it."
         if private
         else None,
     ]
+
+
+def _late(rounds: Iterable[Round]) -> str | None:
+    """Whose updates came after their round and counted with less weight; None if nobody's did."""
+    found: dict[str, list[int]] = {}
+    for item in rounds:
+        for name, late in item.late.items():
+            found.setdefault(name, []).append(late)
+    parts = [
+        f"{name} {plural(len(each), 'update')}, up to {plural(max(each), 'round')} late"
+        for name, each in sorted(found.items())
+    ]
+    hidden = len(parts) - SHOWN
+    more = f"; {number(hidden)} more sites are in run.json" if hidden > 0 else ""
+    told = "Late updates count with less weight, in the round in which they came: "
+    return f"{told}{'; '.join(parts[:SHOWN])}{more}." if parts else None
 
 
 def remarks(sites: Mapping[str, Site]) -> Markup | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 
 from common.page.markup import Child, Markup, joined, tag
 from common.page.wording import duration, moment, number, plural
@@ -35,9 +37,7 @@ def _what(run: Run) -> dict[str, Child]:
     strategy = federation["strategy"]
     options = ", ".join(f"{key} {value}" for key, value in strategy.items() if key != "name")
     learning = f"{training['optimizer']}, learning rate {training['learning_rate']:g}"
-    batches = (
-        f"batch size {number(training['batch_size'])}, {plural(training['local_epochs'], 'epoch')} a round"
-    )
+    batches = f"batch size {number(training['batch_size'])}, {_extent(training)} a round"
     return {
         "Model": model_words(run),
         "Training at a site": f"{learning}, {batches}",
@@ -47,6 +47,13 @@ def _what(run: Run) -> dict[str, Child]:
         "Classes": ", ".join(run.classes),
         "Seed": str(run.document["seed"]),
     }
+
+
+def _extent(training: Mapping[str, Any]) -> str:
+    """How far a site trains in one round."""
+    if training.get("work_s") is not None:
+        return f"{training['work_s']:g} s of work"
+    return plural(training["local_epochs"], "epoch")
 
 
 def _kept(last: int) -> str | None:

@@ -83,13 +83,17 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One round: who took part, who did not and why, and how the new model scores."""
+    """One round: who took part, who did not and why, how the new model scores, and how late updates were.
+
+    ``late`` has the sites whose late updates count, with the number of rounds that they were late.
+    """
 
     number: int
     contributed: frozenset[str]
     missing: Mapping[str, str]
     training: Mapping[str, Share]
     metrics: Evaluation | None
+    late: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +226,9 @@ def _site(site: Object) -> Site:
 def _round(item: Object) -> Round:
     training = {name: _share(share) for name, share in item["training"].items()}
     metrics = _evaluation(item["metrics"], item["round"]) if item["metrics"] else None
-    return Round(item["round"], frozenset(item["contributed"]), item["missing"], training, metrics)
+    told = item.get("late", {}).items()
+    late = {name: one["rounds_late"] for name, one in told if "rounds_late" in one}
+    return Round(item["round"], frozenset(item["contributed"]), item["missing"], training, metrics, late)
 
 
 def _share(item: Object) -> Share:

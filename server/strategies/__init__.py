@@ -2,5 +2,6 @@
 
 from server.strategies.flower import build_strategy
 from server.strategies.protocol import ClientTerms, Strategy
+from server.strategies.staleness import weight_of
 
-__all__ = ["ClientTerms", "Strategy", "build_strategy"]
+__all__ = ["ClientTerms", "Strategy", "build_strategy", "weight_of"]

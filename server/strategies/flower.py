@@ -61,12 +61,13 @@ class FlowerStrategy:
             raise NothingLearned(f"{name} as set needs {self._needs} updates, {len(contributions)} came")
         kind = type(self._rule)
         if kind is flower.FedAvg:
-            return WeightedMean(contributions)
+            return WeightedMean(contributions, round_number)
         if issubclass(kind, (flower.FedMedian, flower.FedTrimmedAvg)):
             return Piecewise(contributions, partial(self._aggregated, round_number))
         if issubclass(kind, (flower.FedAvgM, *FED_OPT)):
             # What these do with a mean, they do with the mean of one: the updates need not be in memory.
-            contributions = [replace(contributions[0], delta=WeightedMean(contributions), cases=1)]
+            mean = WeightedMean(contributions, round_number)
+            contributions = [replace(contributions[0], delta=mean, cases=1)]
         return self._aggregated(round_number, contributions)
 
     def memory(self) -> Weights:

@@ -11,20 +11,24 @@ from numpy.typing import NDArray
 
 from common.update import Contribution
 from common.weights import ArraySpec, LazyWeights, Weights, piece_of, spec_of
+from server.strategies.staleness import weight_of
 
 
 class WeightedMean(LazyWeights):
     """``sum_i n_i delta_i / sum_i n_i`` in float64, with n the cases: FedAvg (McMahan et al. 2017, Alg. 1).
 
-    The order of the sums, and so their rounding, is Flower's.
+    The order of the sums, and so their rounding, is Flower's. A late update weighs less; see
+    :mod:`server.strategies.staleness`.
 
     Args:
         contributions: In site order; at least one.
+        round_number: The round that they count in.
     """
 
-    def __init__(self, contributions: Sequence[Contribution]) -> None:
-        total = sum(each.cases for each in contributions)
-        self._parts = [(each.delta, each.cases / total) for each in contributions]
+    def __init__(self, contributions: Sequence[Contribution], round_number: int) -> None:
+        weights = [weight_of(each, round_number) for each in contributions]
+        total = sum(weights)
+        self._parts = [(each.delta, n / total) for each, n in zip(contributions, weights, strict=True)]
         self._like = contributions[0].delta
 
     def __iter__(self) -> Iterator[str]:

@@ -19,8 +19,8 @@ from tests.faults.conftest import Runs
 @pytest.fixture
 def short(runs: Runs, make_study: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Runs:
     """A study of two sites at least, which waits in small steps."""
-    monkeypatch.setattr("server.rounds.PAUSE_S", 0.05)
-    monkeypatch.setattr("server.rounds.LOOK_S", 0.02)
+    monkeypatch.setattr("server.collecting.PAUSE_S", 0.05)
+    monkeypatch.setattr("server.collecting.LOOK_S", 0.02)
     return runs.of(make_study(federation={"rounds": 2, "min_sites": 2, "deadline_s": 2.0}))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,22 @@ def test_the_course_of_a_round(journal: RunJournal) -> None:
     assert journal.finished() == [{"round": {"round": 1}}] and journal.course() is None
     assert journal.known() == {"gate": "..."}, "the next round goes on from it"
     journal.end("completed")
+
+
+def test_a_late_update_is_of_the_round_in_which_it_counts(journal: RunJournal) -> None:
+    journal.begin(COURSE)
+    journal.refuse(1, "train", "birch", "late: the round closed with 1 updates")
+    journal.trained(1, "2" * 64, {}, {})
+    journal.finish(1, {"round": {"round": 1}})
+    journal.begin(replace(COURSE, number=2, base_digest="2" * 64, asked=("alder",)))
+    journal.refuse(2, "train", "birch", "late: still at round 1")
+    journal.refuse(2, "late", "cedar", "late: the update of round 1 came in round 2")
+    assert not journal.has_update("birch", 1)
+    journal.keep(update("birch"), 2)
+    assert journal.has_update("birch", 1) and not journal.has_update("birch", 2)
+    assert journal.contributed(2) == ("birch",) and journal.kept(2)["birch"].round == 1
+    assert journal.refused(2, "train") == {} and list(journal.refused(2, "late")) == ["cedar"]
+    assert (journal.base(1), journal.base(2), journal.base(3)) == ("0" * 64, "2" * 64, "")
 
 
 def test_doing_it_again_changes_nothing(journal: RunJournal) -> None:

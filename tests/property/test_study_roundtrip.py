@@ -53,13 +53,18 @@ documents = st.fixed_dictionaries(
         "model": table(
             cell=st.sampled_from(["gru", "lstm", "rnn"]), dropout=st.floats(0, 0.99), hidden=counts
         ),
-        "training": table(learning_rate=positive, clip_grad_norm=positive, weight_decay=st.floats(0, 10)),
+        "training": table(learning_rate=positive, clip_grad_norm=positive, weight_decay=st.floats(0, 10))
+        | st.fixed_dictionaries({"work_s": st.floats(1e-300, 1e-290)}),
         "federation": table(
             rounds=counts,
             deadline_s=positive,
             strategy=st.sampled_from(STRATEGY_NAMES),
             min_sites=counts,
             codec=st.sampled_from(["float32", "bf16", "int8"]),
+            enough=st.floats(1e-9, 1.0),
+        )
+        | st.fixed_dictionaries(
+            {"late_rounds": st.integers(0, 100)}, optional={"strategy": st.sampled_from(MEAN_STRATEGIES)}
         )
         | st.fixed_dictionaries(
             {"codec": st.just("topk")},
@@ -126,7 +131,7 @@ def test_any_table_replaced_by_anything_is_a_study_or_a_study_error(
 )
 def test_any_key_more_is_named_in_the_error(document: dict[str, Any], section: str, key: str) -> None:
     known = parse_study(document).model_dump()[section]
-    if key in known or key in ("patch", "kind"):
+    if key in known or key in ("patch", "kind"):  # of another kind
         return
     try:
         parse_study({**document, section: {**document.get(section, {}), key: 1}})

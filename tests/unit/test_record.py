@@ -94,6 +94,27 @@ def test_a_round_is_recorded_with_who_gave_what_and_who_did_not(record: RunRecor
     assert entry["duration_s"] == 0.1235
 
 
+def test_late_updates_are_recorded_with_their_weight_or_why_they_do_not_count(record: RunRecord) -> None:
+    given = replace(trained("elm", "fir"), late={"oak": "late: the update of round 1 came in round 3"})
+    late, prompt = (replace(c, round=n) for c, n in zip(given.contributions, (1, 4), strict=True))
+    record.enter_round(4, 1.0, replace(given, contributions=(late, prompt)), DIGEST, None)
+    check(record.to_dict())
+    assert record.rounds[0]["late"] == {
+        "oak": {"refused": "late: the update of round 1 came in round 3"},
+        "elm": {"trained_for": 1, "rounds_late": 3, "weight": 2.0},
+    }
+
+
+def test_steps_are_recorded_where_the_study_says_how_long_to_train(make_study: MakeStudy) -> None:
+    record = RunRecord(make_study(training={"work_s": 5.0}), 3, "inprocess")
+    given = trained("elm")
+    record.enter_round(
+        1, 1.0, replace(given, contributions=(replace(given.contributions[0], steps=7),)), DIGEST, None
+    )
+    check(record.to_dict())
+    assert record.rounds[0]["training"]["elm"]["steps"] == 7 and "late" not in record.rounds[0]
+
+
 # Privacy
 
 PRIVACY = {"target_epsilon": 3.0, "clip_quantile": 0.5}

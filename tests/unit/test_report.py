@@ -107,6 +107,23 @@ def test_contributions_name_reasons(completed: Page) -> None:
     )
 
 
+def test_late_updates_are_named() -> None:
+    run = sample("completed")
+    for entry, late in zip(run["rounds"], (1, 2), strict=False):
+        entry["late"] = {
+            "nihcc": {"trained_for": 1, "rounds_late": late, "weight": 5.0},
+            "elm": {"refused": "late: x"},
+        }
+    text = Page(render(run, TOML)).text
+    assert "in which they came: nihcc 2 updates, up to 2 rounds late." in text
+
+
+def test_work_by_time_is_said() -> None:
+    run = sample("completed")
+    run["study"]["training"] |= {"local_epochs": None, "work_s": 600.0}
+    assert "600 s of work a round" in Page(render(run, TOML)).text
+
+
 def test_confusion_matrix_has_class_names(completed: Page) -> None:
     matrix = next(table for table in completed.tables if table[0][0] == "Truth")
     counts = sample("completed")["final"]["pooled"]["confusion"]

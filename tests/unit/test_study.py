@@ -28,7 +28,17 @@ from common.study import (
     to_toml,
 )
 from common.study.privacy import Privacy, SitePrivacy
-from common.study.sections import DEFAULT_FRACTION, Frames, Rows, Sequence, Slices, Steps, Variable, Window
+from common.study.sections import (
+    DEFAULT_FRACTION,
+    MEAN_STRATEGIES,
+    Frames,
+    Rows,
+    Sequence,
+    Slices,
+    Steps,
+    Variable,
+    Window,
+)
 
 MakeStudy = Callable[..., Study]
 HEAD = {"name": "x", "labels": {"0": "normal", "1": "abnormal"}}
@@ -90,6 +100,7 @@ def uncommented(kind: str) -> Study:
     """The template's study with every commented key that a kind of sequence takes."""
     document = tomllib.loads(UNCOMMENTED)
     del document["privacy"]  # see the next test: not with clip_grad_norm
+    del document["training"]["local_epochs"]  # in whose place work_s is
     document["federation"]["codec"] = "topk"  # of which codec_fraction is
     given = {**document["sequence"], "kind": kind}
     known = KINDS[kind].model_fields
@@ -111,6 +122,7 @@ def test_template_s_commented_keys_are_allowed(sequence: Any) -> None:
     study = uncommented(sequence.kind)
     assert study.sequence == sequence
     assert study.training.clip_grad_norm == 1.0
+    assert (study.training.work_s, study.training.local_epochs) == (600.0, None)
     assert study.data.window == Window(centre=40, width=400)
 
 
@@ -259,6 +271,12 @@ def test_every_unknown_key_is_named_at_once() -> None:
         ("federation.deadline_s", 0.0),
         ("federation.deadline_s", float("inf")),
         ("federation.evaluate_every", 0),
+        ("federation.enough", 0.0),
+        ("federation.enough", 1.01),
+        ("federation.late_rounds", -1),
+        ("federation.late_rounds", 101),
+        ("training.work_s", 0.0),
+        ("training.work_s", float("inf")),
         ("federation.strategy", "fedavgg"),
         ("federation.strategy", 3),
         ("federation.strategy", {"name": "fedtrimmedavg", "beta": 0.5}),
@@ -532,12 +550,15 @@ OTHERWISE: dict[str, Any] = {
     "training.schedule": "cosine",
     "training.class_weights": "balanced",
     "training.precision": "bfloat16",
+    "training.work_s": 60.0,
     "federation.rounds": 20,
     "federation.fraction_sites": 0.5,
     "federation.min_sites": 3,
     "federation.deadline_s": 60.0,
     "federation.evaluate_every": 2,
     "federation.average_last": 2,
+    "federation.enough": 0.5,
+    "federation.late_rounds": 2,
     "federation.codec": "bf16",
     "privacy": {"target_epsilon": 8.0},
     "federation.strategy.name": "fedmedian",
@@ -602,6 +623,58 @@ def test_digest_changes_with_every_option_of_a_strategy(study: MakeStudy, name: 
     value = getattr(default.federation.strategy, option)
     other = value + 1 if isinstance(value, int) else value / 2 or 0.25
     assert digest(study(federation={"strategy": {"name": name, option: other}})) != digest(default)
+
+
+# --- when a round closes
+
+
+@pytest.mark.parametrize(
+    ("tables", "word"),
+    [
+        *(
+            ({"federation": {"late_rounds": 1, "strategy": name}}, f"{name} does not go by the weights")
+            for name in ("fedmedian", "fedtrimmedavg", "krum", "multikrum", "bulyan", "qfedavg")
+        ),
+        (
+            {
+                "federation": {"enough": 0.5},
+                "privacy": {"sites": {"planned_sites": 9, "target_epsilon": 1.0}},
+            },
+            "hides who took part",
+        ),
+        (
+            {
+                "federation": {"late_rounds": 1},
+                "privacy": {"sites": {"planned_sites": 9, "target_epsilon": 1.0}},
+            },
+            "hides who took part",
+        ),
+        ({"training": {"work_s": 60.0, "local_epochs": 1}}, "either local_epochs or work_s"),
+        ({"training": {"local_epochs": None}}, "local_epochs, or work_s"),
+        ({"training": {"work_s": 3600.0}}, "no site would have answered by then"),
+        ({"training": {"work_s": 60.0}, "privacy": {"target_epsilon": 1.0}}, "paid for before it begins"),
+    ],
+)
+def test_rounds_that_cannot_be_are_refused(tables: dict[str, Any], word: str) -> None:
+    with pytest.raises(InvalidValue) as error:
+        parse_study({"study": HEAD, **tables})
+    assert word in str(error.value)
+
+
+@pytest.mark.parametrize("name", MEAN_STRATEGIES)
+def test_strategies_of_a_mean_take_late_updates(study: MakeStudy, name: str) -> None:
+    assert study(federation={"strategy": name, "late_rounds": 3}).federation.late_rounds == 3
+
+
+def test_the_coordinators_own_noise_goes_with_work_by_time(study: MakeStudy) -> None:
+    sites = {"planned_sites": 9, "target_epsilon": 1.0}
+    assert study(training={"work_s": 60.0}, privacy={"sites": sites}).training.work_s == 60.0
+
+
+def test_a_study_of_work_by_time_is_written_and_read(study: MakeStudy) -> None:
+    written = study(training={"work_s": 60.0}, federation={"enough": 0.5, "late_rounds": 2})
+    assert from_canonical(to_canonical(written)) == written
+    assert parse_study(tomllib.loads(to_toml(written))) == written
 
 
 # --- codecs

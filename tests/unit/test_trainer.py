@@ -119,7 +119,8 @@ def test_fedprox_holds_the_model_near_its_base(make_study: MakeStudy, cases: Seq
 def test_fedprox_does_not_count_in_the_loss_that_is_told(make_study: MakeStudy, cases: SequenceBatch) -> None:
     study = make_study(training={"local_epochs": 5})
     losses = [
-        train(model_of(study), cases, LocalPlan(study.training, 0.0, 1, proximal_mu=mu)) for mu in (0.0, 1e4)
+        train(model_of(study), cases, LocalPlan(study.training, 0.0, 1, proximal_mu=mu)).loss
+        for mu in (0.0, 1e4)
     ]
     assert losses[0] < losses[1] < 1.0
 
@@ -172,7 +173,7 @@ def test_a_separable_set_is_learnt(
     )
     model = model_of(study)
     before = mean_loss(model, cases)
-    told = train(model, cases, LocalPlan(study.training, 0.0, 1))
+    told = train(model, cases, LocalPlan(study.training, 0.0, 1)).loss
     assert (predict(model, cases).argmax(dim=1) == cases.labels).all()
     assert told < before
     assert mean_loss(model, cases) < 0.2
@@ -182,7 +183,7 @@ def test_every_case_counts_in_an_epoch(make_study: MakeStudy, cases: SequenceBat
     # With a learning rate near zero, the mean over equal batches is the base model's loss on all cases.
     study = make_study(training={"batch_size": 4, "learning_rate": 1e-12})
     model = model_of(study)
-    told = train(model, cases, LocalPlan(study.training, 0.0, 1))
+    told = train(model, cases, LocalPlan(study.training, 0.0, 1)).loss
     assert told == pytest.approx(mean_loss(model_of(study), cases), abs=1e-5)
 
 
@@ -205,3 +206,45 @@ def test_prediction_of_many_cases_goes_by_batches(make_study: MakeStudy, cases: 
 def test_no_cases_have_no_scores(make_study: MakeStudy, cases: SequenceBatch) -> None:
     nobody = cases.take(torch.zeros(0, dtype=torch.int64))
     assert predict(model_of(make_study()), nobody).shape == (0, 2)
+
+
+# Work by time
+
+
+class Clock:
+    """Seconds that pass with every look at them, or as they are told to."""
+
+    def __init__(self, step_s: float) -> None:
+        self.now_s, self._step_s = 0.0, step_s
+
+    def __call__(self) -> float:
+        self.now_s += self._step_s
+        return self.now_s
+
+
+def by_time(make_study: MakeStudy, work_s: float, step_s: float) -> tuple[Study, Clock]:
+    return make_study(training={"work_s": work_s, "batch_size": 6}, federation={"deadline_s": 1e9}), Clock(
+        step_s
+    )
+
+
+@pytest.mark.parametrize(
+    ("work_s", "step_s", "steps"), [(10.0, 1.0, 10), (10.0, 3.0, 4), (10.0, 11.0, 1), (10.0, 1e6, 1)]
+)
+def test_work_by_time_ends_with_the_batch_at_which_the_time_is_over(
+    make_study: MakeStudy, cases: SequenceBatch, work_s: float, step_s: float, steps: int
+) -> None:
+    study, clock = by_time(make_study, work_s, step_s)
+    trained = train(model_of(study), cases, LocalPlan(study.training, 0.0, 1), clock=clock)
+    assert trained.steps == steps
+
+
+def test_work_by_time_is_as_many_epochs_as_there_is_time_for(
+    make_study: MakeStudy, cases: SequenceBatch
+) -> None:
+    study, clock = by_time(make_study, 8.0, 1.0)  # twenty cases are four batches of six: two epochs
+    model, other = model_of(study), model_of(study)
+    trained = train(model, cases, LocalPlan(study.training, 0.0, 1), clock=clock)
+    epochs = make_study(training={"local_epochs": 2, "batch_size": 6})
+    assert trained == train(other, cases, LocalPlan(epochs.training, 0.0, 1))
+    assert norm(subtract(state_of(model), state_of(other))) == 0.0

@@ -233,3 +233,23 @@ def test_a_coordinator_that_was_restarted_finds_what_it_asked(
     assert after.sent_before("train-4") == others.sent_before("train-3") == {}
     before.cancel("gone")
     assert after.sent_before("train-3") == {}
+
+
+def test_a_task_that_is_given_up_is_withdrawn_and_its_answer_acknowledged_as_late(
+    alder: Hospital, grid: LinkGrid, weights: Weights
+) -> None:
+    groups = ("train-1", "train-2", "train-3")
+    messages = [Message(weights(1), alder.node_id, "train", group_id=group) for group in groups]
+    with alder.session() as line:
+        [answered] = grid.push_messages(messages[:1])
+        first = alder.answer(line, weights(2))
+        assert alder.acknowledged(line.expect("ack")) == (answered, first.digest, "stored")
+        task, other = grid.push_messages(messages[1:])
+        assert [alder.task_in(line.expect("offer")).id for _ in range(2)] == [task, other]
+        grid.give_up([answered, task], "late")
+        assert [grid.sent_before(group) for group in groups] == [{}, {}, {other: alder.node_id}]
+        assert line.expect("cancel").reason == "late"
+        sealed, parts = alder.reply(task, weights(3))
+        alder.store(parts)
+        line.say(reply=envelope_of(sealed))
+        assert alder.acknowledged(line.expect("ack")) == (task, sealed.digest, "late")

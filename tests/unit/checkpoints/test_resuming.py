@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -124,3 +125,51 @@ def test_what_was_lost_is_trained_again(
     train(model_of(study), cases, plan, second)
     assert (first.taken, second.taken) == (3, 2)  # of four steps two were on the disk
     assert (first.told, second.told) == ([0.25, 0.5, 0.75], [0.75, 1.0])
+
+
+@pytest.mark.parametrize(("every", "dies_after"), [(1, 1), (1, 3), (2, 3), (3, 5)])
+def test_time_that_was_worked_is_not_worked_again(
+    make_study: Callable[..., Study],
+    model_of: ModelOf,
+    cases: SequenceBatch,
+    tmp_path: Path,
+    every: int,
+    dies_after: int,
+) -> None:
+    """Each step takes a second; what was made after the last checkpoint is lost, and its time with it."""
+    study = make_study(
+        training={"batch_size": 5, "work_s": 11.0}, model={"dropout": 0.4, "layers": 2},
+        federation={"deadline_s": 60.0},
+    )  # fmt: skip
+    plan, resumed = LocalPlan(study.training, 0.0, 5), []
+
+    def clock() -> Callable[[], float]:
+        seconds = count(int(torch.randint(1000, ())))  # a process's clock begins anywhere
+        return lambda: float(next(seconds))
+
+    undisturbed = model_of(study)
+    wanted = train(undisturbed, cases, plan, clock=clock())
+    assert wanted.steps == 11
+
+    def run(checkpoints: Checkpoints) -> None:
+        resumed[:] = [model_of(study)]
+        assert train(resumed[0], cases, plan, checkpoints, clock()) == wanted
+
+    deaths(run, tmp_path / "t", every, dies_after)
+    assert_same(resumed[0], undisturbed)
+
+
+def test_training_that_was_at_its_end_makes_no_step_more(
+    make_study: Callable[..., Study], model_of: ModelOf, cases: SequenceBatch, tmp_path: Path
+) -> None:
+    study = make_study(training={"batch_size": 5, "work_s": 3.0}, federation={"deadline_s": 60.0})
+    seconds, plan = count(), LocalPlan(study.training, 0.0, 5)
+
+    def clock() -> float:
+        return float(next(seconds))
+
+    with suppress(Killed):
+        train(model_of(study), cases, plan, Dying(tmp_path / "t", 3, 1), clock)
+    again = Dying(tmp_path / "t", 0, 1)
+    assert train(model_of(study), cases, plan, again, clock).steps == 3
+    assert again.taken == 0
