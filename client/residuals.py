@@ -86,12 +86,17 @@ class Residuals:
         except OSError as error:
             raise unwritable(self.folder, error) from None
         write_atomically(self._path(round_number), save(dict(left_out), {_DIGEST: digest(left_out)}), 0o600)
+        with suppress(OSError):  # what stays too long costs room, and no round
+            self._remove_others(round_number)
+            self._remove_old()
+
+    def _remove_others(self, round_number: int) -> None:
+        """Remove the files of rounds that nobody does again, and what a killed process was writing."""
         earlier = [number for number in self._rounds() if number < round_number]
         for number in set(self._rounds()) - {round_number, *earlier[-1:]}:
             self._path(number).unlink(missing_ok=True)
-        for left in self.folder.glob(".*.partial"):  # by a process that was killed while it wrote
+        for left in self.folder.glob(".*.partial"):
             left.unlink(missing_ok=True)
-        self._remove_old()
 
     def _rounds(self) -> list[int]:
         """The rounds of which something is kept, in order."""

@@ -104,12 +104,20 @@ class Database(ABC):
         try:
             yield
         except (DatabaseError, InterfaceError) as error:
-            kind = ERRORS.get(getattr(error.orig, "sqlite_errorcode", 0) & 0xFF)
+            kind = _kind(error)
             if kind is None:
                 if self._remote and isinstance(error, (OperationalError, InterfaceError)):
                     raise DatabaseUnavailable(f"{self.name}: {error.orig}") from None
                 raise
             raise kind(f"{self.name}: {error.orig}", hint=self._hint if kind is HomeInvalid else "") from None
+
+
+def _kind(error: DatabaseError | InterfaceError) -> type[ConsiliumError] | None:
+    """The coded error for one of SQLite's; None for those of other databases, and for defects of ours."""
+    number = getattr(error.orig, "sqlite_errorcode", None)
+    if number is None and type(error.orig) is sqlite3.OperationalError:
+        return HomeInvalid  # Python's own: a text in the file is none
+    return ERRORS.get((number or 0) & 0xFF)
 
 
 def schema_of(connection: Connection) -> str | None:

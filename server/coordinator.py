@@ -13,7 +13,14 @@ from pathlib import Path
 from common import __version__
 from common.chain import Clock, utc_now
 from common.contract import code_digest
-from common.errors import ConsiliumError, CoordinatorStopped, StudyStopped
+from common.errors import (
+    ConsiliumError,
+    CoordinatorStopped,
+    DatabaseUnavailable,
+    DiskFull,
+    OutputUnwritable,
+    StudyStopped,
+)
 from common.evidence.settings import SettingsWitness
 from common.link.envelope import Sealed, Statement
 from server.conduct import conduct
@@ -32,6 +39,12 @@ log = logging.getLogger("consilium.coordinator")
 ENGINE, JOURNAL = "link", "journal.db"
 LOOK_S = 0.5
 """Between two looks at what commands have left in the home."""
+
+PAUSE_S = 5.0
+"""Before a study goes on that the disk had no room for, or whose database did not answer."""
+
+PASSING = (DiskFull, OutputUnwritable, DatabaseUnavailable)
+"""What a study waits for the end of; sites that are asked meanwhile keep their answers."""
 
 LET_END_S = 10.0
 """How long a study that is stopped with the daemon may take to write down how far it came."""
@@ -63,6 +76,7 @@ class Coordinator:
         self._journal = journal_in(home.folder, home.settings)
         self._board = StatusBoard(home.folder, os.getpid(), now)
         self._running: dict[str, tuple[threading.Thread, LinkGrid]] = {}
+        self._ending = threading.Event()
 
     def run(self, stop: threading.Event, port: int | None = None) -> None:
         """Serve until ``stop`` is set. A study that runs then goes on in the same round at the next start.
@@ -82,10 +96,7 @@ class Coordinator:
             while not stop.wait(LOOK_S):
                 self._look(settings)
                 self._tell()
-                for digest, order in self.proposals.ordered():
-                    self._begin(digest, order)
-                for digest, by in self.proposals.stopping():
-                    self._stop(digest, by)
+                self._obey()
                 self._show()
         finally:
             self._end_studies()
@@ -99,6 +110,17 @@ class Coordinator:
             settings.look()
         except ConsiliumError as error:  # sites are served all the same; the next look may find it mended
             log.error("the audit log cannot be written: %s: %s", error.code, error.hint)
+
+    def _obey(self) -> None:
+        """Begin the studies that are to run, and stop those that are to stop."""
+        for digest, order in self.proposals.ordered():
+            if digest not in self._running:
+                self._begin(digest, order)
+        for digest, by in self.proposals.stopping():
+            try:
+                self._stop(digest, by)
+            except ConsiliumError as error:  # it is looked at again in a moment
+                log.error("a study cannot be stopped: %s: %s", error.code, error.hint)
 
     def _show(self) -> None:
         """Let whoever asks know who is connected and what runs."""
@@ -131,21 +153,30 @@ class Coordinator:
             log.info("%s: %s of %s", site, decision, statement.contract[:12])
         self.proposals.decide(statement.contract, site, decision)
 
-    def _begin(self, digest: str, order: RunOrder) -> None:
-        self.proposals.begun(digest)
+    def _begin(self, digest: str, order: RunOrder) -> LinkGrid:
         grid = self._server.grid(digest)
         thread = threading.Thread(target=self._study, args=(digest, order, grid), name="study", daemon=True)
         self._running[digest] = thread, grid
         thread.start()
+        return grid
 
     def _stop(self, digest: str, by: str) -> None:
-        self.proposals.stopped(digest)
-        thread, grid = self._running.get(digest, (None, None))
-        if thread is not None and grid is not None and thread.is_alive():
+        grid = None if self.proposals.has_run(digest) else self._grid_of(digest)
+        if grid is not None:
             self._note("study.stopped", study=self.proposals.contract(digest).name, contract=digest, by=by)
             grid.stop(StudyStopped(f"{by} stopped it"))
+        self.proposals.stopped(digest)
+
+    def _grid_of(self, digest: str) -> LinkGrid | None:
+        """What a study asks through; one that a fault of the machine ended goes on, to be stopped."""
+        thread, grid = self._running.get(digest, (None, None))
+        if thread is not None and thread.is_alive():
+            return grid
+        about = self._journal.unended().get(digest)
+        return None if about is None else self._begin(digest, RunOrder(**about))
 
     def _end_studies(self) -> None:
+        self._ending.set()
         for thread, grid in self._running.values():
             if thread.is_alive():
                 grid.stop(CoordinatorStopped())
@@ -159,7 +190,38 @@ class Coordinator:
                 self._begin(digest, RunOrder(**about))
 
     def _study(self, digest: str, order: RunOrder, grid: LinkGrid) -> None:
-        """Run a study from its first round to its last."""
+        """Run a study from its first round to its last, however often it must wait for the machine."""
+        while not self._conducted(digest, order, grid) or not self._filed(digest):
+            if self._ending.wait(PAUSE_S):
+                return
+
+    def _conducted(self, digest: str, order: RunOrder, grid: LinkGrid) -> bool:
+        """Run a study as far as it goes; whether that is all. If not, it is to be tried again."""
+        if self.proposals.has_run(digest):
+            return True
+        try:
+            self._conduct(digest, order, grid)
+        except PASSING as error:
+            log.error("study %s waits: %s: %s", digest[:12], error.code, error.hint)
+            return False
+        except ConsiliumError as error:
+            log.info("study %s has ended: %s: %s", digest[:12], error.code, error.hint)
+        except Exception as defect:  # noqa: BLE001  a thread's edge: the record has the code, the log the type
+            log.error("study %s: %s", digest[:12], type(defect).__name__)
+        return True
+
+    def _filed(self, digest: str) -> bool:
+        """Whether the report of a study is written, and nothing left to be done for it."""
+        try:
+            file_report(self.proposals.run_folder(digest))
+            # Not before: an order that is gone must have been journalled, or have come to nothing.
+            self.proposals.begun(digest)
+        except PASSING as error:
+            log.error("the report of %s waits: %s: %s", digest[:12], error.code, error.hint)
+            return False
+        return True
+
+    def _conduct(self, digest: str, order: RunOrder, grid: LinkGrid) -> None:
         contract = self.proposals.contract(digest)
         plan = RunPlan(
             study=contract.resolved_study(),
@@ -170,16 +232,11 @@ class Coordinator:
             gather_timeout_s=order.wait_s,
             patience_s=math.inf,  # hospitals come back; a person can stop the study
         )
+        journal = self._journal.run(digest, plan.study, plan.seed, plan.out, asdict(order))
+        self.proposals.begun(digest)
         log.info("study %s begins", contract.name)
-        try:
-            journal = self._journal.run(digest, plan.study, plan.seed, plan.out, asdict(order))
-            conduct(grid, self.home.audit, contract, plan, journal)
-            log.info("study %s is completed", contract.name)
-        except ConsiliumError as error:
-            log.info("study %s has ended: %s", contract.name, error.code)
-        except Exception as defect:  # noqa: BLE001  a thread's edge: the record has the code, the log the type
-            log.error("study %s: %s", contract.name, type(defect).__name__)
-        file_report(plan.out)
+        conduct(grid, self.home.audit, contract, plan, journal)
+        log.info("study %s is completed", contract.name)
 
     def _note(self, event: str, **facts: str | int) -> None:
         self.home.audit.append(event, **facts)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -11,6 +13,29 @@ from common.files import unwritable
 from common.weights import StoredWeights, Weights, digest, save_weights
 
 CHECKPOINTS = "checkpoints"
+
+FROM_BACKUP = (
+    "Put the file named above back from a backup, and start again: the study then goes on. There is no other "
+    "copy; without one the study runs again under a new contract."
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Kept:
+    """A round's model, which may lie in a file, and the digest that it had when it was made."""
+
+    weights: Weights
+    digest: str
+
+    def sound(self) -> Weights:
+        """The weights.
+
+        Raises:
+            WeightsDamaged: They are others by now.
+        """
+        if digest(self.weights) != self.digest:
+            raise WeightsDamaged("a model of the study has changed on the disk", hint=FROM_BACKUP)
+        return self.weights
 
 
 class Models(Protocol):
@@ -81,11 +106,29 @@ class ModelFiles:
 
     def drop(self, number: int) -> None:
         """See :class:`Models`."""
-        (self._folder / self.name(number)).unlink(missing_ok=True)
+        with suppress(OSError):  # why it is of no use is what is to be told
+            (self._folder / self.name(number)).unlink(missing_ok=True)
 
     def open(self, number: int, known: str) -> Weights:
         """See :class:`Models`."""
-        stored = StoredWeights(self._folder / self.name(number))
-        if digest(stored) != known:
-            raise WeightsDamaged(f"{stored.path} is not the model that round {number} made")
-        return stored
+        return verified(self._folder / self.name(number), known, FROM_BACKUP)
+
+
+def verified(path: Path, known: str, hint: str) -> StoredWeights:
+    """The arrays in a file whose digest is known.
+
+    Args:
+        path: The file.
+        known: The digest.
+        hint: What to do where it is not what was written.
+
+    Raises:
+        WeightsDamaged: It is not.
+    """
+    try:
+        stored = StoredWeights(path)
+        if digest(stored) == known:
+            return stored
+    except WeightsDamaged as error:
+        raise WeightsDamaged(error.private, hint=hint) from None
+    raise WeightsDamaged(f"{path} is not what was written", hint=hint)

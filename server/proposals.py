@@ -154,8 +154,7 @@ class Proposals:
         Raises:
             StudyUnknown: It neither runs nor is to run.
         """
-        run = read_run(self.run_folder(digest))
-        if run is not None and run["status"] == "running":
+        if read_run(self.run_folder(digest)) is not None and not self.has_run(digest):
             _write(self.folder / digest / STOP, {"by": by})
             return True
         if not (self.folder / digest / ORDER).exists():

@@ -86,7 +86,6 @@ class RunRecord:
         number: int,
         duration_s: float,
         trained: TrainedRound,
-        model_digest: str,
         metrics: dict[str, Any] | None,
     ) -> None:
         """Enter a finished round."""
@@ -97,7 +96,7 @@ class RunRecord:
                 "duration_s": round(duration_s, 4),
                 "contributed": [c.site for c in trained.contributions],
                 "missing": dict(trained.missing),
-                "model_digest": model_digest,
+                "model_digest": trained.model_digest,
                 "training": {c.site: self._share(c) for c in trained.contributions},
                 "scores": {s.site: _score(s) for s in trained.scores},
                 "metrics": metrics,

@@ -35,7 +35,7 @@ from server.gate import History, Judgement, Score, complete, judge, learnt, susp
 from server.inquiry import HOSPITALS_RIGHT, Inquiry
 from server.journal import Course, FleetingJournal, RunJournal, Stage
 from server.lateness import LATE, Latecomers, still_at
-from server.models import Models, ModelsInMemory
+from server.models import FROM_BACKUP, Models, ModelsInMemory
 from server.orders import HEADS, TrainOrders
 from server.roster import Roster, reasons
 from server.selection import select_sites
@@ -50,7 +50,7 @@ NOISE_MARGIN = 1000  # cases that the noise on a small site's counts may add
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainedRound:
-    """What a round of training gave: the new model, who made it, and who did not and why.
+    """What a round of training gave: the new model and its digest, who made it, and who did not and why.
 
     ``site_spending`` is what all rounds so far cost the sites, where the coordinator adds noise; ``scores``
     is what the gate saw in each update, quarantined ones included; ``late`` is whose updates of earlier
@@ -58,6 +58,7 @@ class TrainedRound:
     """
 
     weights: Weights
+    model_digest: str
     contributions: tuple[Contribution, ...]
     missing: Mapping[str, str]
     site_spending: SiteSpending | None = None
@@ -149,11 +150,11 @@ class RoundEngine:
         given, missing = self._judged(course, base)
         if self._mechanism is None and not course.model_digest:
             self._check_quorum(round_number, len(given.counted), "usable updates", missing)
-        weights = self._model(course, base, given)
+        weights, made = self._model(course, base, given)
         self._late.close(round_number, last=round_number == self._study.federation.rounds)
         spending = None if self._mechanism is None else self._mechanism.spent(round_number)
         late = self._journal.refused(round_number, LATE)
-        return TrainedRound(weights, given.counted, missing, spending, given.judgement.scores, late)
+        return TrainedRound(weights, made, given.counted, missing, spending, given.judgement.scores, late)
 
     def _usable(self, course: Course, base: Weights) -> Collection[str]:
         """Whose updates would count, were the round to close now."""
@@ -225,10 +226,13 @@ class RoundEngine:
             return judge(self._history, given, base)
         return Judgement(tuple(Score(**told) for told in self._journal.known().get(SCORES, ())))
 
-    def _model(self, course: Course, base: Weights, given: _Given) -> Weights:
-        """The model that the contributions make of ``base``; see :meth:`train` for what it raises."""
+    def _model(self, course: Course, base: Weights, given: _Given) -> tuple[Weights, str]:
+        """The model that the contributions make of ``base``, and its digest; see :meth:`train` for errors."""
         if course.model_digest:
-            return self._models.open(course.number, course.model_digest)
+            return self._models.open(course.number, course.model_digest), course.model_digest
+        if digest(base) != course.base_digest:  # a round may wait for days, with the file on the disk
+            told = f"the model that round {course.number} began from has changed on the disk"
+            raise WeightsDamaged(told, hint=FROM_BACKUP)
         delta = self._combined(course.number, base, given.counted)
         weights = self._models.keep(course.number, Moved(base, delta))
         made = digest(weights)
@@ -248,7 +252,7 @@ class RoundEngine:
             READMITTED: self._readmitted,
         }
         self._journal.trained(course.number, made, known, self._strategy.memory())
-        return weights
+        return weights, made
 
     def _after(self, course: Course, judgement: Judgement) -> History:
         """The gate's history once the round is over."""

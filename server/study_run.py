@@ -27,7 +27,7 @@ from server.averaging import mean_weights
 from server.guarantee import Noise
 from server.inquiry import HOSPITALS_RIGHT
 from server.journal import FleetingJournal, RunJournal, is_final
-from server.models import ModelFiles
+from server.models import Kept, ModelFiles
 from server.record import RunRecord, pooled_and_sites, sums_of
 from server.roster import Roster, gather, reasons
 from server.rounds import RoundEngine
@@ -136,11 +136,11 @@ def run_study(grid: Grid, plan: RunPlan, journal: RunJournal | None = None) -> R
 def _run(grid: Grid, plan: RunPlan, record: RunRecord, journal: RunJournal) -> None:
     study, rounds = plan.study, plan.study.federation.rounds
     models = ModelFiles(plan.out, partial(_about, plan))
-    kept = _kept_models(plan, record, models)
     roster = gather(grid, study, plan.expect_sites or study.federation.min_sites, plan.gather_timeout_s)
     record.describe_sites(roster.descriptions)
     _check_roster(roster, plan)
     record.write(plan.out)
+    kept = _kept_models(plan, record, models)
     strategy = build_strategy(study.federation.strategy)
     engine = RoundEngine(
         grid,
@@ -157,10 +157,10 @@ def _run(grid: Grid, plan: RunPlan, record: RunRecord, journal: RunJournal) -> N
     for number in range(len(record.rounds) + 1, rounds + 1):
         _round(engine, number, kept, plan, record, journal)
     record.describe_sites(roster.descriptions)
-    _keep_model(mean_weights([kept[n] for n in sorted(kept) if n]), plan, record)
+    _keep_model(mean_weights([kept[n].sound() for n in sorted(kept) if n]), plan, record)
 
 
-def _kept_models(plan: RunPlan, record: RunRecord, models: ModelFiles) -> dict[int, Weights]:
+def _kept_models(plan: RunPlan, record: RunRecord, models: ModelFiles) -> dict[int, Kept]:
     """The last models by round, as many as are averaged: those of an earlier process, or the first one.
 
     Raises:
@@ -169,41 +169,43 @@ def _kept_models(plan: RunPlan, record: RunRecord, models: ModelFiles) -> dict[i
     done = record.rounds[-plan.study.federation.average_last :]
     record.files["checkpoints"] = [models.name(entry["round"]) for entry in record.rounds]
     if not done:
-        return {0: models.keep(0, initial_weights(plan.study, plan.seed))}
-    return {entry["round"]: models.open(entry["round"], entry["model_digest"]) for entry in done}
+        first = models.keep(0, initial_weights(plan.study, plan.seed))
+        return {0: Kept(first, weights_digest(first))}
+    known = {entry["round"]: entry["model_digest"] for entry in done}
+    return {number: Kept(models.open(number, made), made) for number, made in known.items()}
 
 
 def _round(
     engine: RoundEngine,
     number: int,
-    kept: dict[int, Weights],
+    kept: dict[int, Kept],
     plan: RunPlan,
     record: RunRecord,
     journal: RunJournal,
 ) -> None:
     """One round, kept: its model is put to those in ``kept``."""
     began = time.monotonic()
-    trained = engine.train(number, kept[number - 1])
-    kept[number] = trained.weights
+    trained = engine.train(number, kept[number - 1].weights)
+    kept[number] = Kept(trained.weights, trained.model_digest)
     for old in [n for n in kept if n and n <= number - plan.study.federation.average_last]:
         del kept[old]
     kept.pop(0, None)
     record.files["checkpoints"].append(ModelFiles.name(number))
     metrics = _test(engine, number, kept, plan, record)
-    record.enter_round(number, time.monotonic() - began, trained, weights_digest(trained.weights), metrics)
+    record.enter_round(number, time.monotonic() - began, trained, metrics)
     journal.finish(number, record.entry())
     record.write(plan.out)
 
 
 def _test(
-    engine: RoundEngine, number: int, kept: Mapping[int, Weights], plan: RunPlan, record: RunRecord
+    engine: RoundEngine, number: int, kept: Mapping[int, Kept], plan: RunPlan, record: RunRecord
 ) -> dict[str, Any] | None:
     """How the mean of the last models does, or None in a round that is not tested."""
     federation, classes = plan.study.federation, plan.study.study.classes
     last = number == federation.rounds
     if not last and number % federation.evaluate_every:
         return None
-    model = mean_weights([kept[n] for n in sorted(kept)])
+    model = mean_weights([kept[n].sound() for n in sorted(kept)])
     counts = sums_of(engine.evaluate(number, model))
     if last:
         found = pooled_and_sites(counts, classes, curves=True) or {"pooled": None, "sites": {}}

@@ -32,6 +32,7 @@ from flwr.app import RecordDict
 
 from client.checkpoints.sealed import Writer, read_sealed, write_sealed
 from common.errors import BlobRefused, EnvelopeRefused
+from common.files import unwritable
 from common.link.records import described, restored
 from common.tasks import EvaluateTask, TrainTask
 
@@ -122,20 +123,24 @@ class TaskFolder:
         return quicker
 
     def finished(self, name: str) -> Finished | None:
-        """The answer that was finished under a name; None if there is none that can be read."""
+        """The answer that was finished under a name; None if there is none that can be read.
+
+        Raises:
+            OutputUnwritable: One that cannot be read cannot be removed either.
+        """
         if self.path is None:
             return None
         path = self._finished(name)
         sealed = read_sealed(path)
         if sealed is None:
-            path.unlink(missing_ok=True)  # a damaged one would stand in the way of the next
+            _unlink(path)  # a damaged one would stand in the way of the next
             return None
         records = sealed.header["records"]
         try:
             content = restored(records, _blobs(records, sealed.body).__getitem__)
         except (EnvelopeRefused, BlobRefused) as error:  # of a release that wrote records otherwise
             log.warning("a finished answer cannot be read (%s); the task is done again", error.code)
-            path.unlink(missing_ok=True)
+            _unlink(path)
             return None
         return Finished(name, sealed.header["facts"], content)
 
@@ -163,7 +168,7 @@ class TaskFolder:
     def _remove(self, *names: str) -> None:
         if self.path is not None:
             for name in names:
-                (self.path / name).unlink(missing_ok=True)
+                _unlink(self.path / name)
 
 
 def task_folder(
@@ -187,6 +192,13 @@ def task_folder(
 def study_folder(study: str) -> str:
     """Name of the folder of all that belongs to a study, by its canonical text."""
     return hashlib.sha256(study.encode()).hexdigest()
+
+
+def _unlink(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise unwritable(path, error) from None
 
 
 def _blobs(description: Mapping[str, Any], body: memoryview) -> dict[str, memoryview]:

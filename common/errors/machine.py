@@ -110,7 +110,9 @@ class LedgerRolledBack(MachineError):  # noqa: D101
 class WeightsDamaged(MachineError):  # noqa: D101
     code = "weights-damaged"
     public = "A file of weights is not what was written."
-    hint = "Put the file back from a backup, or remove it: the round that made it is then done again."
+    hint = (
+        "Put the file back from a backup and start again; what a round under way has lost is asked for anew."
+    )
 
 
 class JournalTaken(MachineError):  # noqa: D101

@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 from sqlalchemy.exc import DatabaseError
 
 import common.database
 from common.database import schema_of
 from common.errors import HomeInvalid
 from server.journal.migrations import FOLDER as MIGRATIONS
+from server.journal.sealed import RESTORE, damaged
+from server.journal.tables import metadata
 
 SCHEMA = "0001"
 
@@ -31,7 +33,8 @@ class Database(common.database.Database):
 
     def __init__(self, place: Path | str) -> None:
         self._turn = threading.Lock()
-        super().__init__(place, ("synchronous = FULL",))  # what a method returned from outlives a power cut
+        # What a method returned from outlives a power cut.
+        super().__init__(place, ("synchronous = FULL",), RESTORE)
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
@@ -44,10 +47,24 @@ class Database(common.database.Database):
         try:
             with self.reading() as connection:
                 if schema_of(connection) == SCHEMA:
-                    return
+                    return self._check(connection)
             from common.migrating import upgrade  # Alembic is slow to import, and seldom needed
 
             with self.writing() as connection:
                 upgrade(connection, MIGRATIONS)
         except DatabaseError:  # its tables are none of ours
-            raise HomeInvalid(f"{self.name} is not a journal of Consilium") from None
+            raise HomeInvalid(f"{self.name} is not a journal of Consilium", hint=RESTORE) from None
+
+    def _check(self, connection: Connection) -> None:
+        """See that tables are there, and that the pages of SQLite's file fit together, read or not.
+
+        Raises:
+            HomeInvalid: They do not.
+            DatabaseError: A table, or a column, is not there.
+        """
+        if connection.dialect.name == "sqlite":
+            found = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar()
+            if found != "ok":
+                raise damaged(f"{self.name}: {found}")
+        for table in metadata.sorted_tables:  # are its columns called what they were?
+            connection.execute(select(table).limit(0))

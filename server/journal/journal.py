@@ -1,24 +1,29 @@
 """The journal in a database, with the arrays of updates and counts in files beside it.
 
+    checkpoints/round-0003.safetensors      the model (:class:`server.models.ModelFiles`)
     rounds/0003/train/SITE.safetensors      an update that was admitted
     rounds/0003/evaluate/SITE.safetensors   a site's counts
     rounds/memory-0003.safetensors          what the strategy must remember after a round
 
 A file is written whole before the row that names it is, so a row that is there has its file; a file without a
-row is one that a killed process left, and is written again.
+row is one that a killed process left, and is written again. A file is used only if its digest is that of its
+row. What is damaged of a round that is not finished is let go of by whoever takes the run over, and asked for
+or made again (:mod:`server.journal.mending`).
 """
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
 
-from sqlalchemy import ColumnElement, Connection, Table, delete, func, insert, select, update
+import numpy as np
+from sqlalchemy import Connection, Table, delete, insert, select, update
 
 from common.chain import Clock, utc_now
 from common.errors import JournalTaken, StudyUnknown, WeightsDamaged
@@ -29,18 +34,23 @@ from common.study import digest as study_digest
 from common.tasks import Evaluation
 from common.tasks.writing import COUNTS
 from common.update import Contribution
-from common.weights import StoredWeights, Weights, digest, load_weights, save_weights
+from common.weights import Weights, digest, save_weights
 from server.journal.database import Database
+from server.journal.mending import Damage, damage_of, let_go
 from server.journal.protocol import Course, Stage
-from server.journal.state import RunState
+from server.journal.sealed import damaged
+from server.journal.state import RunState, course_of, of_round, state_of
 from server.journal.tables import contribution as contributions
 from server.journal.tables import evaluation as evaluations
 from server.journal.tables import readmission as readmissions
 from server.journal.tables import refusal as refusals
 from server.journal.tables import round_ as rounds
 from server.journal.tables import run as runs
+from server.models import FROM_BACKUP, ModelFiles, verified
 
-ROUNDS = "rounds"
+ROUNDS, LOSS = "rounds", "loss"
+ABOUT, MEMORY = "about", "memory"  # what was told of a trained round, and the digest of what is remembered
+_AGAIN = "Start the coordinator again: what is damaged of a round under way is then asked for once more."
 
 
 class Journal:
@@ -96,7 +106,9 @@ class Journal:
             if (row.study_digest, row.seed) != (known, seed):
                 raise JournalTaken(f"run {name!r} is of another study or seed")
             connection.execute(update(runs).where(runs.c.id == row.id).values(owner=row.owner + 1))
-            return DurableJournal(self._database, row.id, row.owner + 1, folder, self._now)
+        journal = DurableJournal(self._database, row.id, row.owner + 1, folder, self._now)
+        journal.mend(study)
+        return journal
 
     def unended(self) -> dict[str, dict[str, Any]]:
         """The runs that have not ended, with what is to be known to begin them again."""
@@ -122,23 +134,7 @@ class Journal:
     def state(self, name: str) -> RunState | None:
         """How a run stands; None if there is none of that name."""
         with self._database.reading() as connection:
-            row = connection.execute(select(runs).where(runs.c.name == name)).first()
-            if row is None:
-                return None
-            course = _course(connection, row.id)
-            number = course.number if course else 0
-            kept = select(contributions.c.site).where(_at(contributions, row.id, number))
-            of_round = _at(refusals, row.id, number) & (refusals.c.stage != "gate")
-            why = list(connection.execute(select(refusals).where(of_round).order_by(refusals.c.site)))
-            return RunState(
-                name=name,
-                ended=row.ended is not None,
-                finished=_finished(connection, row.id),
-                course=course,
-                contributed=tuple(connection.scalars(kept.order_by(contributions.c.site))),
-                refused={each.site: (each.reason, each.since) for each in why if each.stage != "late"},
-                late={each.site: (each.reason, each.since) for each in why if each.stage == "late"},
-            )
+            return state_of(connection, name)
 
     def _time(self) -> str:
         return self._now().isoformat(timespec="seconds")
@@ -149,7 +145,7 @@ class DurableJournal:
 
     def __init__(self, database: Database, run: int, owner: int, folder: Path, now: Clock) -> None:
         self._database, self._run, self._owner, self._now = database, run, owner, now
-        self._folder = folder / ROUNDS
+        self._folder, self._out = folder / ROUNDS, folder
 
     @property
     def begun(self) -> str:
@@ -159,18 +155,31 @@ class DurableJournal:
 
     def finished(self) -> list[dict[str, Any]]:
         """See the protocol."""
-        query = select(rounds.c.entry).where(rounds.c.run == self._run, rounds.c.model_digest != "")
+        query = select(rounds.c.number, rounds.c.entry).where(rounds.c.run == self._run)
         with self._database.reading() as connection:
-            entries = connection.scalars(query.order_by(rounds.c.number))
-            return [dict(entry) for entry in entries if entry is not None]
+            found = connection.execute(query.order_by(rounds.c.number)).all()
+        if [row.number for row in found] != list(range(1, len(found) + 1)):
+            raise damaged("a round is missing")
+        return [dict(row.entry) for row in found if row.entry is not None]
 
     def course(self) -> Course | None:
         """See the protocol."""
         with self._database.reading() as connection:
-            return _course(connection, self._run)
+            return course_of(connection, self._run)
 
     def begin(self, course: Course) -> None:
-        """See the protocol."""
+        """See the protocol.
+
+        Raises:
+            WeightsDamaged: It would begin from another model than the round before has made.
+        """
+        before = select(rounds.c.model_digest).where(of_round(rounds, self._run, course.number - 1))
+        with self._database.reading() as connection:
+            made = connection.scalar(before)
+        if made is not None and made != course.base_digest:
+            raise WeightsDamaged(
+                f"the model of round {course.number - 1} is not the one that was made", hint=FROM_BACKUP
+            )
         values = {
             "base_digest": course.base_digest,
             "asked": list(course.asked),
@@ -183,7 +192,10 @@ class DurableJournal:
     def base(self, number: int) -> str:
         """See the protocol."""
         with self._database.reading() as connection:
-            return connection.scalar(select(rounds.c.base_digest).where(_at(rounds, self._run, number))) or ""
+            return (
+                connection.scalar(select(rounds.c.base_digest).where(of_round(rounds, self._run, number)))
+                or ""
+            )
 
     def keep(self, contribution: Contribution, number: int | None = None) -> Contribution:
         """See the protocol."""
@@ -209,21 +221,18 @@ class DurableJournal:
 
     def contributed(self, number: int) -> tuple[str, ...]:
         """See the protocol."""
-        query = select(contributions.c.site).where(_at(contributions, self._run, number))
+        query = select(contributions.c.site).where(of_round(contributions, self._run, number))
         with self._database.reading() as connection:
             return tuple(connection.scalars(query.order_by(contributions.c.site)))
 
     def kept(self, number: int) -> dict[str, Contribution]:
         """See the protocol."""
-        query = select(contributions).where(_at(contributions, self._run, number))
+        query = select(contributions).where(of_round(contributions, self._run, number))
         with self._database.reading() as connection:
             found = list(connection.execute(query.order_by(contributions.c.site)))
-        return {
-            row.site: Contribution(
-                **row.about, delta=_verified(self._file(number, "train", row.site), row.digest)
-            )
-            for row in found
-        }
+        place = partial(self._file, number, "train")
+        deltas = {row.site: verified(place(row.site), row.digest, _AGAIN) for row in found}
+        return {row.site: Contribution(**row.about, delta=deltas[row.site]) for row in found}
 
     def refuse(self, number: int, stage: Stage, site: str, reason: str) -> None:
         """See the protocol."""
@@ -232,7 +241,7 @@ class DurableJournal:
 
     def refused(self, number: int, stage: Stage) -> dict[str, str]:
         """See the protocol."""
-        query = select(refusals).where(_at(refusals, self._run, number), refusals.c.stage == stage)
+        query = select(refusals).where(of_round(refusals, self._run, number), refusals.c.stage == stage)
         with self._database.reading() as connection:
             return {row.site: row.reason for row in connection.execute(query.order_by(refusals.c.site))}
 
@@ -240,26 +249,29 @@ class DurableJournal:
         """See the protocol."""
         if memory:
             save_weights(self._memory(number), memory, {})
+        told = {ABOUT: dict(about), MEMORY: digest(memory) if memory else ""}
         with self._writing() as connection:
-            values = {"model_digest": model_digest, "about": dict(about)}
-            connection.execute(update(rounds).where(_at(rounds, self._run, number)).values(**values))
+            values = {"model_digest": model_digest, "about": told}
+            connection.execute(update(rounds).where(of_round(rounds, self._run, number)).values(**values))
 
     def known(self) -> Mapping[str, Any]:
         """See the protocol."""
-        with self._database.reading() as connection:
-            query = select(rounds.c.about).where(_at(rounds, self._run, self._last(connection)))
-            return dict(connection.scalar(query) or {})
+        return dict(self._told()[1].get(ABOUT, {}))
 
     def memory(self) -> Weights:
         """See the protocol."""
+        number, told = self._told()
         with self._database.reading() as connection:
-            path = self._memory(self._last(connection))
-        return load_weights(path) if path.exists() else {}
+            ended = connection.scalar(select(runs.c.ended).where(runs.c.id == self._run))
+        if ended is not None or not told.get(MEMORY):
+            return {}
+        return dict(verified(self._memory(number), told[MEMORY], FROM_BACKUP))
 
     def count(self, evaluation: Evaluation) -> None:
         """See the protocol."""
         number, site = evaluation.round, evaluation.site
         arrays = {name: getattr(evaluation.sums, name) for name in COUNTS}
+        arrays[LOSS] = np.float64(evaluation.sums.loss)  # with them under one digest
         known = digest(arrays)
         save_weights(self._file(number, "evaluate", site), arrays, {"digest": known})
         values = {"base_digest": evaluation.base_digest, "loss": evaluation.sums.loss, "digest": known}
@@ -269,13 +281,13 @@ class DurableJournal:
 
     def counted(self, number: int) -> dict[str, Evaluation]:
         """See the protocol."""
-        query = select(evaluations).where(_at(evaluations, self._run, number))
+        query = select(evaluations).where(of_round(evaluations, self._run, number))
         with self._database.reading() as connection:
             found = list(connection.execute(query.order_by(evaluations.c.site)))
         counted = {}
         for row in found:
-            arrays = dict(_verified(self._file(number, "evaluate", row.site), row.digest))
-            sums = EvaluationSums(loss=row.loss, **arrays)
+            arrays = dict(verified(self._file(number, "evaluate", row.site), row.digest, _AGAIN))
+            sums = EvaluationSums(loss=float(arrays.pop(LOSS)), **arrays)
             counted[row.site] = Evaluation(row.site, number, row.base_digest, sums)
         return counted
 
@@ -289,9 +301,12 @@ class DurableJournal:
     def finish(self, number: int, entry: Mapping[str, Any]) -> None:
         """See the protocol."""
         with self._writing() as connection:
-            connection.execute(update(rounds).where(_at(rounds, self._run, number)).values(entry=dict(entry)))
+            connection.execute(
+                update(rounds).where(of_round(rounds, self._run, number)).values(entry=dict(entry))
+            )
         shutil.rmtree(self._round(number), ignore_errors=True)
-        self._memory(number - 1).unlink(missing_ok=True)
+        with suppress(OSError):  # it costs room, and nothing else
+            self._memory(number - 1).unlink(missing_ok=True)
 
     def end(self, status: str) -> None:
         """Write down that nothing more will be done, and how the run ended."""
@@ -299,6 +314,26 @@ class DurableJournal:
             values = {"ended": self._time(), "status": status}
             connection.execute(update(runs).where(runs.c.id == self._run).values(**values))
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def mend(self, study: Study) -> None:
+        """Let go of what is damaged of the round under way, for it to be asked for or made again.
+
+        Not of a model under the coordinator's own noise: a second one of the same updates would tell more of
+        them than was promised. Whoever needs it finds it damaged.
+        """
+        course = self.course()
+        if course is None:
+            return
+        model = self._out / ModelFiles.name(course.number)
+        update_of, counts_of = (partial(self._file, course.number, stage) for stage in ("train", "evaluate"))
+        with self._database.reading() as connection:
+            found = damage_of(connection, self._run, course, model, update_of, counts_of)
+        noised = study.privacy is not None and study.privacy.sites is not None
+        if found == Damage() or (found.model and noised):
+            return
+        with self._writing() as connection:
+            deadline = self._now().timestamp() + study.federation.deadline_s
+            let_go(connection, self._run, course, found, deadline)
 
     # How it is written
 
@@ -329,12 +364,16 @@ class DurableJournal:
 
     def _forgive(self, connection: Connection, number: int, stage: Stage, site: str) -> None:
         chosen = (refusals.c.stage == stage) & (refusals.c.site == site)
-        connection.execute(delete(refusals).where(_at(refusals, self._run, number), chosen))
+        connection.execute(delete(refusals).where(of_round(refusals, self._run, number), chosen))
 
-    def _last(self, connection: Connection) -> int:
-        """Number of the last round that was trained; 0 before."""
-        chosen = (rounds.c.run == self._run) & (rounds.c.model_digest != "")
-        return connection.scalar(select(func.max(rounds.c.number)).where(chosen)) or 0
+    def _told(self) -> tuple[int, Mapping[str, Any]]:
+        """Number of the last round that was trained, and what was told of it; 0 and nothing before."""
+        query = select(rounds.c.number, rounds.c.about).where(
+            rounds.c.run == self._run, rounds.c.model_digest != ""
+        )
+        with self._database.reading() as connection:
+            row = connection.execute(query.order_by(rounds.c.number.desc()).limit(1)).first()
+        return (0, {}) if row is None else (row.number, row.about)
 
     def _round(self, number: int) -> Path:
         return self._folder / f"{number:04d}"
@@ -348,35 +387,6 @@ class DurableJournal:
 
     def _time(self) -> str:
         return self._now().isoformat(timespec="seconds")
-
-
-def _course(connection: Connection, run: int) -> Course | None:
-    query = select(rounds).where(rounds.c.run == run).order_by(rounds.c.number.desc()).limit(1)
-    row = connection.execute(query).first()
-    if row is None or row.entry is not None:
-        return None
-    return Course(row.number, row.base_digest, tuple(row.asked), row.deadline, row.model_digest)
-
-
-def _finished(connection: Connection, run: int) -> int:
-    entries = connection.scalars(select(rounds.c.entry).where(rounds.c.run == run))
-    return sum(1 for entry in entries if entry is not None)
-
-
-def _at(table: Table, run: int, number: int) -> ColumnElement[bool]:
-    return (table.c.run == run) & (table.c.number == number)
-
-
-def _verified(path: Path, known: str) -> StoredWeights:
-    """The arrays in a file that a row names.
-
-    Raises:
-        WeightsDamaged: They are not those that were written.
-    """
-    stored = StoredWeights(path)
-    if digest(stored) != known:
-        raise WeightsDamaged(f"{path} is not what was written")
-    return stored
 
 
 def _made(folder: Path) -> Path:

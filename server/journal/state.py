@@ -1,11 +1,17 @@
-"""How a run stands, for whoever asks."""
+"""How a run stands, as its rows say."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from sqlalchemy import ColumnElement, Connection, Table, select
+
 from server.journal.protocol import Course
+from server.journal.tables import contribution as contributions
+from server.journal.tables import refusal as refusals
+from server.journal.tables import round_ as rounds
+from server.journal.tables import run as runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,3 +35,43 @@ class RunState:
     contributed: tuple[str, ...]
     refused: Mapping[str, tuple[str, str]]
     late: Mapping[str, tuple[str, str]]
+
+
+def state_of(connection: Connection, name: str) -> RunState | None:
+    """How a run stands; None if there is none of that name."""
+    row = connection.execute(select(runs).where(runs.c.name == name)).first()
+    if row is None:
+        return None
+    course = course_of(connection, row.id)
+    number = course.number if course else 0
+    kept = select(contributions.c.site).where(of_round(contributions, row.id, number))
+    refused = of_round(refusals, row.id, number) & (refusals.c.stage != "gate")
+    why = list(connection.execute(select(refusals).where(refused).order_by(refusals.c.site)))
+    return RunState(
+        name=name,
+        ended=row.ended is not None,
+        finished=_finished(connection, row.id),
+        course=course,
+        contributed=tuple(connection.scalars(kept.order_by(contributions.c.site))),
+        refused={each.site: (each.reason, each.since) for each in why if each.stage != "late"},
+        late={each.site: (each.reason, each.since) for each in why if each.stage == "late"},
+    )
+
+
+def course_of(connection: Connection, run: int) -> Course | None:
+    """The round of a run that was begun and is not finished."""
+    query = select(rounds).where(rounds.c.run == run).order_by(rounds.c.number.desc()).limit(1)
+    row = connection.execute(query).first()
+    if row is None or row.entry is not None:
+        return None
+    return Course(row.number, row.base_digest, tuple(row.asked), row.deadline, row.model_digest)
+
+
+def of_round(table: Table, run: int, number: int) -> ColumnElement[bool]:
+    """What of a table belongs to a round of a run."""
+    return (table.c.run == run) & (table.c.number == number)
+
+
+def _finished(connection: Connection, run: int) -> int:
+    entries = connection.scalars(select(rounds.c.entry).where(rounds.c.run == run))
+    return sum(1 for entry in entries if entry is not None)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, BigInteger, Column, Float, ForeignKey, Integer, MetaData, String, Table
+from sqlalchemy import BigInteger, Column, Float, ForeignKey, Integer, MetaData, String, Table
+
+from server.journal.sealed import SealedJSON
 
 metadata = MetaData()
 
@@ -26,7 +28,7 @@ run = Table(
     Column("begun", String, nullable=False),
     Column("ended", String),  # once nothing more will be done
     Column("status", String, nullable=False),  # how it ended, as run.json has it
-    Column("about", JSON, nullable=False),
+    Column("about", SealedJSON, nullable=False),
 )
 
 # One round. ``entry`` is what run.json says of it, once it is finished.
@@ -35,11 +37,11 @@ round_ = Table(
     metadata,
     *_round(),
     Column("base_digest", String, nullable=False),
-    Column("asked", JSON, nullable=False),
+    Column("asked", SealedJSON, nullable=False),
     Column("deadline", Float, nullable=False),  # seconds since 1970
     Column("model_digest", String, nullable=False),
-    Column("about", JSON, nullable=False),
-    Column("entry", JSON),
+    Column("about", SealedJSON, nullable=False),
+    Column("entry", SealedJSON),
 )
 
 # An update that was admitted. Its arrays lie in a file.
@@ -48,7 +50,7 @@ contribution = Table(
     metadata,
     *_round(),
     Column("site", String, primary_key=True),
-    Column("about", JSON, nullable=False),
+    Column("about", SealedJSON, nullable=False),
     Column("digest", String, nullable=False),
 )
 

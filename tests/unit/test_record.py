@@ -50,7 +50,9 @@ def described(site: str, **changes: Any) -> SiteDescription:
 
 def trained(*sites: str, **missing: str) -> TrainedRound:
     delta = {"w": np.array([3.0, 4.0], dtype=np.float32)}
-    return TrainedRound(delta, tuple(Contribution(s, 1, DIGEST, delta, 4, 0.5) for s in sites), missing)
+    return TrainedRound(
+        delta, DIGEST, tuple(Contribution(s, 1, DIGEST, delta, 4, 0.5) for s in sites), missing
+    )
 
 
 @pytest.fixture
@@ -86,7 +88,7 @@ def test_sites_are_recorded_by_counts_of_class_names(record: RunRecord) -> None:
 
 
 def test_a_round_is_recorded_with_who_gave_what_and_who_did_not(record: RunRecord) -> None:
-    record.enter_round(1, 0.123456, trained("elm", "fir", oak="no-reply: late"), DIGEST, None)
+    record.enter_round(1, 0.123456, trained("elm", "fir", oak="no-reply: late"), None)
     check(record.to_dict())
     [entry] = record.rounds
     assert entry["contributed"] == ["elm", "fir"] and entry["missing"] == {"oak": "no-reply: late"}
@@ -97,7 +99,7 @@ def test_a_round_is_recorded_with_who_gave_what_and_who_did_not(record: RunRecor
 def test_late_updates_are_recorded_with_their_weight_or_why_they_do_not_count(record: RunRecord) -> None:
     given = replace(trained("elm", "fir"), late={"oak": "late: the update of round 1 came in round 3"})
     late, prompt = (replace(c, round=n) for c, n in zip(given.contributions, (1, 4), strict=True))
-    record.enter_round(4, 1.0, replace(given, contributions=(late, prompt)), DIGEST, None)
+    record.enter_round(4, 1.0, replace(given, contributions=(late, prompt)), None)
     check(record.to_dict())
     assert record.rounds[0]["late"] == {
         "oak": {"refused": "late: the update of round 1 came in round 3"},
@@ -109,7 +111,7 @@ def test_steps_are_recorded_where_the_study_says_how_long_to_train(make_study: M
     record = RunRecord(make_study(training={"work_s": 5.0}), 3, "inprocess")
     given = trained("elm")
     record.enter_round(
-        1, 1.0, replace(given, contributions=(replace(given.contributions[0], steps=7),)), DIGEST, None
+        1, 1.0, replace(given, contributions=(replace(given.contributions[0], steps=7),)), None
     )
     check(record.to_dict())
     assert record.rounds[0]["training"]["elm"]["steps"] == 7 and "late" not in record.rounds[0]
@@ -131,14 +133,14 @@ def privately(*sites: str, **told: Any) -> TrainedRound:
 
 def test_a_study_without_privacy_promises_none(record: RunRecord) -> None:
     assert record.to_dict()["privacy"] is None
-    record.enter_round(1, 1.0, trained("elm"), DIGEST, None)
+    record.enter_round(1, 1.0, trained("elm"), None)
     assert record.to_dict()["privacy"] is None
 
 
 def test_what_private_training_cost_is_recorded_and_no_loss(make_study: MakeStudy) -> None:
     record = RunRecord(make_study(privacy=PRIVACY), 0, "ray")
-    record.enter_round(1, 1.0, privately("elm"), DIGEST, None)
-    record.enter_round(2, 1.0, privately("fir", clip_norm=0.75, ledger_head=None), DIGEST, None)
+    record.enter_round(1, 1.0, privately("elm"), None)
+    record.enter_round(2, 1.0, privately("fir", clip_norm=0.75, ledger_head=None), None)
     check(record.to_dict())
     shares = [entry["training"] for entry in record.rounds]
     told = {"cases": 4, "loss": None, "update_norm": 5.0, "epsilon": 1.25, "target_delta": 1e-4}
@@ -163,7 +165,7 @@ def test_what_hiding_sites_cost_is_recorded_round_by_round(make_study: MakeStudy
     assert before["sites"]["noise_multiplier"] is None and before["sites"]["epsilon"] == []
     for number in (1, 2):
         spending = SiteSpending(Event(4.5, 0.5, number), number * epsilon)
-        record.enter_round(number, 1.0, replace(trained("elm"), site_spending=spending), DIGEST, None)
+        record.enter_round(number, 1.0, replace(trained("elm"), site_spending=spending), None)
     document = record.to_dict()
     check(document)
     assert document["privacy"]["guarantee"] is None and document["privacy"]["unit"] is None
@@ -197,7 +199,7 @@ def test_metrics_of_any_study_are_valid(make_study: MakeStudy, classes: int, kee
     names = tuple(f"class {n}" for n in range(classes))
     record = RunRecord(make_study(study={"labels": dict(zip("01234", names, strict=False))}), 0, "ray")
     sums = {site: counted(classes, n, keep_scores=keep_scores) for site, n in (("elm", 40), ("fir", 7))}
-    record.enter_round(1, 1.0, trained("elm", "fir"), DIGEST, pooled_and_sites(sums, names))
+    record.enter_round(1, 1.0, trained("elm", "fir"), pooled_and_sites(sums, names))
     found = pooled_and_sites(sums, names, curves=True)
     assert found is not None and found["pooled"]["n"] == 47
     record.final = {"round": 1, "model_digest": DIGEST, **found}
@@ -235,7 +237,7 @@ def test_sums_are_taken_out_of_evaluations() -> None:
 
 @pytest.mark.parametrize("status", ["failed", "interrupted"])
 def test_an_end_before_the_end_is_recorded(record: RunRecord, status: Any) -> None:
-    record.enter_round(1, 1.0, trained("elm"), DIGEST, None)
+    record.enter_round(1, 1.0, trained("elm"), None)
     record.close(status, QuorumNotReached("round 2: 1 of 2") if status == "failed" else None)
     document = record.to_dict()
     check(document)
@@ -251,7 +253,7 @@ def test_an_end_before_the_end_is_recorded(record: RunRecord, status: Any) -> No
 def test_what_is_written_can_be_read_and_replaces_what_was(record: RunRecord, tmp_path: Path) -> None:
     assert read_run(tmp_path) is None
     record.write(tmp_path)
-    record.enter_round(1, 1.0, trained("elm"), DIGEST, None)
+    record.enter_round(1, 1.0, trained("elm"), None)
     record.write(tmp_path)
     found = read_run(tmp_path)
     assert found is not None
