@@ -8,14 +8,16 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
+import server.study_run
 from common.chain import utc_now
 from common.contract import Contract, seal_contract
 from common.contract.drafting import draw_up
-from common.errors import EngineFailed, StudyStopped, StudyUnknown
+from common.errors import EngineFailed, StudyStopped, StudyUnknown, WeightsDamaged
 from common.evidence.events import objection
 from common.study import parse_study
 from deploy.cli.app import app
@@ -122,6 +124,30 @@ def test_a_person_stops_a_study_that_runs(
     until(lambda: not proposals.stopping())
     with pytest.raises(StudyUnknown):
         proposals.stop(contract.digest, "Ada")
+
+
+def test_a_study_that_the_machine_ended_can_be_stopped(
+    home: CoordinatorHome,
+    contract: Contract,
+    coordinator: tuple[Coordinator, Callable[[], None]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real, spoilt = server.study_run.gather, [WeightsDamaged("a model")]
+
+    def gather(*arguments: Any) -> Any:
+        if spoilt:
+            raise spoilt.pop()
+        return real(*arguments)
+
+    monkeypatch.setattr(server.study_run, "gather", gather)
+    proposals = Proposals(home.studies)
+    proposals.order(contract.digest, RunOrder())
+    until(lambda: ended(home)[-1:] == [("study.ended", "weights-damaged")])
+    until(lambda: not coordinator[0]._running[contract.digest][0].is_alive())
+    assert proposals.stop(contract.digest, "Ada")
+    until(lambda: ended(home)[-1] == ("study.ended", "study-stopped"))
+    until(lambda: proposals.has_run(contract.digest))
+    assert not coordinator[0]._journal.unended()
 
 
 def test_a_study_that_runs_ends_with_the_daemon(
