@@ -26,6 +26,7 @@ demo: $(VENV)/.runtime
 
 check: lint types contract unit tests
 
+check-all: export HYPOTHESIS_PROFILE = thorough
 check-all: lint types contract
 	$(PYTEST) $(UNIT)
 	$(PYTEST) $(WHOLE)

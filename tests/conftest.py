@@ -24,8 +24,9 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 
 # Other tests share the cores: an example that had to wait is no failure.
-settings.register_profile("consilium", deadline=None, max_examples=50, print_blob=True)
-settings.load_profile("consilium")
+settings.register_profile("quick", deadline=None, max_examples=50, print_blob=True)
+settings.register_profile("thorough", settings.get_profile("quick"), max_examples=300)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
 def small_study(**sections: Mapping[str, Any]) -> Study:

@@ -10,7 +10,7 @@ path that it will have once it is whole, so a file that is being written counts 
 
 A write fails where files are brought to the disk, at ``fsync``; half of what was written by then stays, as on
 a real disk. Weights on their way fail as well when they are written, since not all of them are brought there,
-and when they get another name. ``disk.refused`` names the files that could not be written: who injects looks at it.
+and when they get another name. ``disk.refused`` names what could not be written: who injects looks.
 
 ``without_room(journal)`` is SQLite's own way of being full: its file may not grow any more.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
@@ -21,7 +21,6 @@ lossy: st.SearchStrategy[Codec] = st.one_of(st.just(BF16), st.just(INT8), fracti
 with_feedback: st.SearchStrategy[Codec] = st.just(INT8) | fractions.map(TopK)
 any_value = st.floats(width=32)
 finite = st.floats(-(2.0**100), 2.0**100, width=32)
-quick = settings(max_examples=100, deadline=None)
 
 
 def vectors(elements: st.SearchStrategy[float], most: int = 5000) -> st.SearchStrategy[NDArray[np.float32]]:
@@ -32,14 +31,12 @@ def back(codec: Codec, values: NDArray[np.float32]) -> NDArray[np.float32]:
     return codec.decode(codec.encode(values), values.size)
 
 
-@quick
 @given(vectors(finite))
 def test_bf16_is_off_by_a_256th_at_most(values: NDArray[np.float32]) -> None:
     off = np.abs(back(BF16, values).astype(np.float64) - values)
     assert (off <= np.abs(values, dtype=np.float64) / 256 + 1e-40).all()
 
 
-@quick
 @given(vectors(finite))
 def test_int8_is_off_by_half_a_scale_at_most(values: NDArray[np.float32]) -> None:
     largest = np.maximum.reduceat(np.abs(values), np.arange(0, values.size, BLOCK))
@@ -48,7 +45,6 @@ def test_int8_is_off_by_half_a_scale_at_most(values: NDArray[np.float32]) -> Non
     assert (off <= 0.5001 * scales + 1e-43).all()
 
 
-@quick
 @given(vectors(finite, 300), fractions)
 def test_topk_leaves_out_nothing_larger_than_what_it_sends(
     values: NDArray[np.float32], fraction: float
@@ -62,7 +58,6 @@ def test_topk_leaves_out_nothing_larger_than_what_it_sends(
     assert len(places) == codec.kept(values.size)
 
 
-@quick
 @given(lossy, vectors(any_value))
 def test_whatever_a_site_s_training_gave_is_decoded_or_refused(
     codec: Codec, values: NDArray[np.float32]
@@ -77,7 +72,6 @@ def test_whatever_a_site_s_training_gave_is_decoded_or_refused(
         assert not np.isfinite(decoded).all()
 
 
-@quick
 @given(with_feedback, st.integers(0, 2**32 - 1), st.integers(2, 12))
 def test_over_many_rounds_nothing_is_lost(codec: Codec, seed: int, rounds: int) -> None:
     """What arrived in all rounds is what was given, less what the last round left out."""
@@ -98,7 +92,6 @@ def test_over_many_rounds_nothing_is_lost(codec: Codec, seed: int, rounds: int) 
     np.testing.assert_allclose(arrived["w"] + left_out["w"], given_["w"], atol=1e-4 * rounds)
 
 
-@quick
 @given(fractions.filter(lambda fraction: fraction > 0.05), st.integers(0, 2**32 - 1))
 def test_what_is_carried_over_stays_bounded(fraction: float, seed: int) -> None:
     """The residual of updates of length 1 is at most 2 / share long (Karimireddy et al. 2019, lemma 3)."""
@@ -143,7 +136,6 @@ def strange(draw: st.DrawFn, codec: Codec) -> dict[str, NDArray[Any]]:
     return found
 
 
-@settings(max_examples=400, deadline=None)
 @given(st.data(), lossy)
 def test_malformed_updates_are_refused_and_nothing_else(data: st.DataObject, codec: Codec) -> None:
     found = data.draw(strange(codec))

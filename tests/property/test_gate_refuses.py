@@ -23,7 +23,6 @@ from server.gate import admit
 BASE = {"w": np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3), "b": np.zeros(3, dtype=np.float32)}
 DIGEST = digest(BASE)
 FINITE = st.floats(-1e6, 1e6, width=32)
-quick = settings(max_examples=120, deadline=None)
 
 
 def npy(array: Any) -> bytes:
@@ -56,7 +55,6 @@ def test_what_is_sound_is_taken() -> None:
     assert taken(content()) is not None
 
 
-@quick
 @given(hnp.arrays(np.float32, (2, 3), elements=st.floats(width=32)))
 def test_what_is_taken_leaves_the_model_finite(values: np.ndarray) -> None:
     contribution = Contribution("elm", 1, DIGEST, {**BASE, "w": values}, 5, 0.5)
@@ -68,7 +66,6 @@ def test_what_is_taken_leaves_the_model_finite(values: np.ndarray) -> None:
         assert all(np.isfinite(array).all() for array in dict(Moved(BASE, small)).values())
 
 
-@quick
 @given(
     dtype=st.sampled_from(
         ["<f4", ">f4", "<f8", "<f2", "<i4", "<i8", "|b1", "<U3", "|S2", "<c8", "<M8[s]", "|u1"]
@@ -81,7 +78,6 @@ def test_only_the_bases_shape_and_type_are_taken(dtype: str, shape: tuple[int, .
     assert (taken(record) is not None) == (dtype == "<f4" and shape == (3,))
 
 
-@quick
 @given(st.dictionaries(st.sampled_from(["w", "b", "W", "", "w.", "c"]), st.just(BASE["b"]), max_size=4))
 def test_only_the_bases_names_are_taken(arrays: dict[str, Any]) -> None:
     shaped = {name: BASE.get(name, array) for name, array in arrays.items()}
@@ -100,7 +96,6 @@ FIELD = st.one_of(
 )
 
 
-@quick
 @given(st.sampled_from(["site", "round", "base_digest", "cases", "loss", "base_loss"]), FIELD)
 def test_a_field_of_another_type_or_value_is_refused(name: str, value: Any) -> None:
     found = taken(content(**{name: value}))
@@ -141,7 +136,6 @@ HEAD = st.from_regex(r"[0-9]{1,14}:[0-9a-f]{62,66}", fullmatch=True) | st.text(
 )
 
 
-@quick
 @given(st.sampled_from(["epsilon", "target_delta", "clip_norm", "ledger_head", "loss"]), FIELD | HEAD)
 def test_a_figure_of_privacy_that_is_none_is_refused(name: str, value: Any) -> None:
     number = isinstance(value, (int, float)) and not isinstance(value, bool) and bool(np.isfinite(value))
@@ -156,7 +150,6 @@ def test_a_figure_of_privacy_that_is_none_is_refused(name: str, value: Any) -> N
     assert let_in(private_content(**{name: value}), private=True) == sound[name]
 
 
-@quick
 @given(st.binary(max_size=200))
 def test_no_bytes_of_an_array_break_the_reader(data: bytes) -> None:
     record = content()
@@ -164,7 +157,6 @@ def test_no_bytes_of_an_array_break_the_reader(data: bytes) -> None:
     assert taken(record) is None
 
 
-@quick
 @given(
     position=st.integers(0, len(GOOD_BYTES) - 1),
     put=st.binary(min_size=1, max_size=6),
@@ -182,7 +174,6 @@ def test_no_change_of_an_arrays_bytes_breaks_the_reader(position: int, put: byte
 HEADER = st.text("{}()[]'\":,. \n0123456789<>f4iUOdescrshapfortn_odFalseTu#\\", max_size=80)
 
 
-@settings(max_examples=200, deadline=None)
 @given(HEADER)
 def test_no_header_of_an_array_breaks_the_reader(header: str) -> None:
     raw = header.encode()
@@ -192,7 +183,6 @@ def test_no_header_of_an_array_breaks_the_reader(header: str) -> None:
     taken(record)
 
 
-@quick
 @given(st.binary(max_size=60), st.sampled_from(["confusion", "calibration", "histogram", "scores", "labels"]))
 def test_no_evaluation_breaks_the_reader(data: bytes, name: str) -> None:
     record = RecordDict(
@@ -219,7 +209,6 @@ def test_no_evaluation_breaks_the_reader(data: bytes, name: str) -> None:
         raise AssertionError("bytes that are no array were read as one")
 
 
-@quick
 @given(st.integers(-5, 5), st.text(max_size=5), st.text(max_size=5))
 def test_an_update_passes_only_for_the_site_round_and_base_it_is_of(
     number: int, site: str, named: str
@@ -429,7 +418,6 @@ def test_a_shape_that_no_memory_holds_is_refused(shape: str) -> None:
     assert taken(record) is None
 
 
-@settings(max_examples=250, deadline=None)
 @given(malformed())
 def test_a_malformed_update_is_refused_by_a_code_or_was_sound_after_all(record: RecordDict) -> None:
     refused(record)

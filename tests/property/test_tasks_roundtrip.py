@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -116,7 +116,6 @@ def test_what_is_written_is_read(value: Any) -> None:
 
 
 @given(values, st.data())
-@settings(max_examples=150)
 def test_changed_fields_are_invalid_or_values(value: Any, data: st.DataObject) -> None:
     content = content_of(value)
     names = list(content[ABOUT])
@@ -153,7 +152,6 @@ def edited(draw: st.DrawFn, right: np.ndarray) -> np.ndarray:
 
 
 @given(evaluations(), st.data())
-@settings(max_examples=150)
 def test_changed_counts_are_invalid_or_counts(value: Evaluation, data: st.DataObject) -> None:
     content = evaluation_content(value)
     name = data.draw(st.sampled_from(sorted(content[ARRAYS])))
@@ -181,7 +179,6 @@ def damaged(data: bytes, places: list[tuple[int, int]]) -> bytes:
     places=st.lists(st.tuples(st.integers(0, 90) | st.integers(0, 200), st.integers(0, 255)), max_size=3),
     cut=st.none() | st.integers(0, 200),
 )
-@settings(max_examples=150)
 def test_damaged_bytes_are_invalid_or_an_array(
     array: np.ndarray, places: list[tuple[int, int]], cut: int | None
 ) -> None:

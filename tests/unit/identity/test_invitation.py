@@ -93,7 +93,7 @@ def test_an_unsigned_one_is_not_written(path: Path, invitation: Invitation) -> N
     assert not path.exists()
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(position=st.integers(min_value=0), change=st.integers(1, 255))
 def test_any_byte_changed_is_noticed(
     path: Path, content: bytes, now: datetime, position: int, change: int
