@@ -19,7 +19,7 @@ WHOLE   := --dist loadfile --ignore tests/unit --ignore tests/property tests
 # The tests start many processes: compiled once, our modules need not be compiled by each.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo check check-all lint types contract unit tests format proto clean
+.PHONY: demo check check-all lint types contract unit tests reliability format proto clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/consilium simulate examples/phantom.toml --baselines --overwrite --out $(DEMO_OUT)
@@ -46,6 +46,11 @@ unit: $(VENV)/.dev
 
 tests: $(VENV)/.dev
 	$(PYTEST) -m "not slow" $(WHOLE)
+
+# All faults, slow ones too; the table of what became of each is written into the page.
+reliability: $(VENV)/.dev
+	$(PYTEST) --dist loadfile --reliability docs/reliability.md tests/faults tests/integration/test_desk.py \
+	  tests/integration/rounds/test_interrupted_tasks.py tests/integration/site_link/test_sessions.py
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .

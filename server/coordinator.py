@@ -18,6 +18,7 @@ from common.errors import (
     CoordinatorStopped,
     DatabaseUnavailable,
     DiskFull,
+    JournalTaken,
     OutputUnwritable,
     StudyStopped,
 )
@@ -191,9 +192,12 @@ class Coordinator:
 
     def _study(self, digest: str, order: RunOrder, grid: LinkGrid) -> None:
         """Run a study from its first round to its last, however often it must wait for the machine."""
-        while not self._conducted(digest, order, grid) or not self._filed(digest):
-            if self._ending.wait(PAUSE_S):
-                return
+        try:
+            while not self._conducted(digest, order, grid) or not self._filed(digest):
+                if self._ending.wait(PAUSE_S):
+                    return
+        except JournalTaken as error:  # what it wrote since is not ours to report
+            log.error("study %s is left to another coordinator: %s", digest[:12], error.hint)
 
     def _conducted(self, digest: str, order: RunOrder, grid: LinkGrid) -> bool:
         """Run a study as far as it goes; whether that is all. If not, it is to be tried again."""
@@ -204,6 +208,8 @@ class Coordinator:
         except PASSING as error:
             log.error("study %s waits: %s: %s", digest[:12], error.code, error.hint)
             return False
+        except JournalTaken:
+            raise
         except ConsiliumError as error:
             log.info("study %s has ended: %s: %s", digest[:12], error.code, error.hint)
         except Exception as defect:  # noqa: BLE001  a thread's edge: the record has the code, the log the type

@@ -234,6 +234,7 @@ class RoundEngine:
             told = f"the model that round {course.number} began from has changed on the disk"
             raise WeightsDamaged(told, hint=FROM_BACKUP)
         delta = self._combined(course.number, base, given.counted)
+        self._journal.require_mine()  # whoever took the run over has written its file by now
         weights = self._models.keep(course.number, Moved(base, delta))
         made = digest(weights)
         try:

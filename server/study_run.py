@@ -14,6 +14,8 @@ from flwr.serverapp import Grid
 from common.errors import (
     ConsiliumError,
     CoordinatorStopped,
+    JournalTaken,
+    MachineError,
     QuorumNotReached,
     SiteRefused,
     StudyStopped,
@@ -129,14 +131,27 @@ def run_study(grid: Grid, plan: RunPlan, journal: RunJournal | None = None) -> R
     finally:
         if record.status == "running":  # a defect: its text may quote data, so only that it was one
             record.close("failed", ConsiliumError())
-        record.write(plan.out)
+        if not _is_taken(journal):
+            record.write(plan.out)
     return record
+
+
+def _is_taken(journal: RunJournal) -> bool:
+    """Whether another process conducts the run by now, whose run.json it is."""
+    try:
+        journal.require_mine()
+    except JournalTaken:
+        return True
+    except MachineError:  # nobody can say; how this process ended is worth knowing
+        return False
+    return False
 
 
 def _run(grid: Grid, plan: RunPlan, record: RunRecord, journal: RunJournal) -> None:
     study, rounds = plan.study, plan.study.federation.rounds
     models = ModelFiles(plan.out, partial(_about, plan))
     roster = gather(grid, study, plan.expect_sites or study.federation.min_sites, plan.gather_timeout_s)
+    journal.require_mine()
     record.describe_sites(roster.descriptions)
     _check_roster(roster, plan)
     record.write(plan.out)

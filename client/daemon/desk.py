@@ -11,8 +11,10 @@ Invariants:
 from __future__ import annotations
 
 import logging
+import math
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -131,10 +133,15 @@ class Desk:
         self._heads = PeerHeads(home.audit_log)
         self._waiting: queue.SimpleQueue[OfferedTask | None] = queue.SimpleQueue()
         self._cancelled: set[str] = set()
+        self._ends: dict[str, float] = {}  # when each task is too late, by a clock that nobody steps
         self._closed = threading.Event()
 
     def take(self, task: OfferedTask) -> None:
         """Let a task wait for its turn."""
+        deadline_ms = task.statement.content.get("deadline_ms")
+        if isinstance(deadline_ms, int):
+            left_s = deadline_ms / 1000 - self._now().timestamp()
+            self._ends[task.id] = time.monotonic() + left_s
         self._waiting.put(task)
 
     def cancel(self, task_id: str) -> None:
@@ -163,6 +170,7 @@ class Desk:
             log.error("task %s: %s: %s", task.id[:8], error.code, error.hint)
         finally:
             self._cancelled.discard(task.id)
+            self._ends.pop(task.id, None)
             self._board.task("")
 
     def _begin(self, task: OfferedTask) -> None:
@@ -190,8 +198,7 @@ class Desk:
                 return
 
     def _late(self, task: OfferedTask) -> bool:
-        deadline_ms = task.statement.content.get("deadline_ms")
-        return isinstance(deadline_ms, int) and self._now().timestamp() * 1000 > deadline_ms
+        return time.monotonic() > self._ends.get(task.id, math.inf)
 
     def _note_head(self, task: OfferedTask) -> None:
         """Keep the head of the coordinator's log: it can then not rewrite what it told us."""

@@ -21,7 +21,7 @@ import grpc
 from client.link.dialling import link_over
 from client.link.failures import coded, printable
 from client.link.handler import Handler
-from client.link.hello import raise_goodbye, skew_of
+from client.link.hello import checked_skew, raise_goodbye, skew_of
 from client.link.incoming import Incoming
 from client.link.outbox import HeldReply, Outbox
 from client.link.timing import Timing
@@ -175,7 +175,9 @@ class Connection:
             self._handler.contract(_sealed(message.contract))
         elif kind == "goodbye":
             raise_goodbye(message.goodbye)
-        # A heartbeat needs no answer, and what a newer coordinator says beside it cannot have one.
+        elif kind == "heartbeat":
+            checked_skew(message.heartbeat.time_ms, self._now_ms())  # one of the clocks may have been stepped
+        # What a newer coordinator says beside it cannot have an answer.
 
     def _offer(self, sealed: Sealed) -> None:
         statement = self._incoming.task(sealed)

@@ -54,7 +54,16 @@ def skew_of(answer: FromCoordinator, now_ms: int) -> int:
         raise CoordinatorUnreachable("what answers does not answer as a coordinator does")
     if answer.welcome.protocol != PROTOCOL:
         raise ProtocolMismatch(f"we speak version {PROTOCOL}, the coordinator {answer.welcome.protocol}")
-    skew_ms = answer.welcome.time_ms - now_ms
+    return checked_skew(answer.welcome.time_ms, now_ms)
+
+
+def checked_skew(time_ms: int, now_ms: int) -> int:
+    """How many milliseconds the coordinator's clock is ahead of ours, by the time that it told.
+
+    Raises:
+        ClockSkewed: Too many, either way.
+    """
+    skew_ms = time_ms - now_ms
     if abs(skew_ms) > MAX_SKEW_MS:
         raise ClockSkewed(f"the coordinator's clock is {skew_ms / 1000:+.0f} s from ours")
     return skew_ms

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from client.link.handler import Handler, OfferedTask
 from client.link.identity import SiteIdentity
 from client.link.outbox import Outbox
-from common.errors import EnvelopeRefused
+from common.errors import ClockSkewed, EnvelopeRefused
 from common.link.blobs import BlobStore
-from common.link.envelope import COORDINATOR, Kind, Sealed, Seen, Statement, opened
+from common.link.envelope import COORDINATOR, MAX_SKEW_MS, Kind, Sealed, Seen, Statement, opened
 from common.link.records import announced, restored
 
 Fetch = Callable[[str, int], None]
@@ -60,14 +60,17 @@ class Incoming:
 
         Raises:
             EnvelopeRefused: It is not signed by the coordinator for this site, or comes too late.
-            EnvelopeReplayed, ClockSkewed: It was taken before, or is too old to know.
+            EnvelopeReplayed, ClockSkewed: It was taken before, or is too old to know; or it comes so late by
+                our clock that no coordinator with the same time would have sent it.
             DiskFull, OutputUnwritable: That it was taken cannot be noted.
         """
         statement = self._opened(sealed, "task")
         if self._outbox.holds(statement.id) or self._outbox.expected(statement.id) == sealed.digest:
             return statement
-        if _deadline_ms(statement) <= self._now_ms():
-            raise EnvelopeRefused(f"task {statement.id} came after its deadline")
+        late_ms = self._now_ms() - _deadline_ms(statement)
+        if late_ms >= 0:
+            kind = EnvelopeRefused if late_ms <= MAX_SKEW_MS else ClockSkewed
+            raise kind(f"task {statement.id} came {late_ms / 1000:.0f} s after its deadline")
         # In this order: killed between the two, the task is lost, not open to a replay.
         self._seen.take(statement)
         self._outbox.expect(statement.id, sealed.digest)

@@ -208,7 +208,11 @@ def link_client(
         DiskFull, OutputUnwritable: The folder cannot be used.
     """
     identity = SiteIdentity.read(folder, now(), passphrase)
-    with _alone(folder), closing(Seen(folder / "seen")) as seen:
+
+    def now_ms() -> int:
+        return int(now().timestamp() * 1000)
+
+    with _alone(folder), closing(Seen(folder / "seen", now_ms=now_ms)) as seen:
         outbox, blobs = Outbox(folder / "outbox"), BlobStore(folder / "blobs", LIMIT_BYTES, durable=False)
         yield LinkClient(identity, handler, outbox, blobs, seen, greeting=greeting, timing=timing, now=now)
 

@@ -29,6 +29,9 @@ class FleetingJournal:
         self._memory: Weights = {}
         self._known: Mapping[str, Any] = {}
 
+    def require_mine(self) -> None:
+        """See the protocol: no other process knows of it."""
+
     def finished(self) -> list[dict[str, Any]]:
         """See the protocol."""
         return list(self._entries)

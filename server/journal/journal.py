@@ -153,6 +153,11 @@ class DurableJournal:
         with self._database.reading() as connection:
             return str(connection.scalar(select(runs.c.begun).where(runs.c.id == self._run)))
 
+    def require_mine(self) -> None:
+        """See the protocol."""
+        with self._writing():
+            pass
+
     def finished(self) -> list[dict[str, Any]]:
         """See the protocol."""
         query = select(rounds.c.number, rounds.c.entry).where(rounds.c.run == self._run)
@@ -199,6 +204,7 @@ class DurableJournal:
 
     def keep(self, contribution: Contribution, number: int | None = None) -> Contribution:
         """See the protocol."""
+        self.require_mine()
         number, site = contribution.round if number is None else number, contribution.site
         known = digest(contribution.delta)
         stored = save_weights(self._file(number, "train", site), contribution.delta, {"digest": known})
@@ -247,6 +253,7 @@ class DurableJournal:
 
     def trained(self, number: int, model_digest: str, about: Mapping[str, Any], memory: Weights) -> None:
         """See the protocol."""
+        self.require_mine()
         if memory:
             save_weights(self._memory(number), memory, {})
         told = {ABOUT: dict(about), MEMORY: digest(memory) if memory else ""}
@@ -269,6 +276,7 @@ class DurableJournal:
 
     def count(self, evaluation: Evaluation) -> None:
         """See the protocol."""
+        self.require_mine()
         number, site = evaluation.round, evaluation.site
         arrays = {name: getattr(evaluation.sums, name) for name in COUNTS}
         arrays[LOSS] = np.float64(evaluation.sums.loss)  # with them under one digest

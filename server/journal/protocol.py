@@ -41,6 +41,10 @@ class RunJournal(Protocol):
     over, and MachineError where they cannot write.
     """
 
+    def require_mine(self) -> None:
+        """Nothing, unless another process has taken the run over: ask before files of the run are written."""
+        ...
+
     def finished(self) -> list[dict[str, Any]]:
         """What was said of each finished round, the first one first."""
         ...

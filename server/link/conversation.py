@@ -11,6 +11,7 @@ import grpc
 
 from common import __version__
 from common.errors import (
+    CertificateExpired,
     ClockSkewed,
     ConsiliumError,
     EnvelopeRefused,
@@ -31,6 +32,9 @@ from server.link.store import Tasks
 MOST_FACTS = 64
 MOST_HELD = 1000
 """Replies that a site may say it holds; it speaks of the others when these are gone."""
+
+NOT_OF_THE_TASK = frozenset(kind.code for kind in (EnvelopeReplayed, ClockSkewed, CertificateExpired))
+"""What a site may say of a task that it will take, or has done, once a clock is right again."""
 
 _ID = re.compile(r"[0-9A-Za-z-]{1,64}")
 _DIGEST = re.compile(r"([0-9a-f]{64})?")
@@ -161,7 +165,7 @@ class Conversations:
             answer = self.replies.known(site, task_id)
             if answer is not None:
                 session.send(answer)
-        for task in self.tasks.open_tasks(session.node_id, self.now_ms()):
+        for task in self.tasks.open_tasks(session.node_id, self.replies.now_ms()):
             if task.id not in hello.holding:
                 session.offer(task)
 
@@ -175,7 +179,7 @@ class Conversations:
     def _task_refused(self, session: Session, task_id: str, code: str) -> None:
         """A site cannot take a task, so there is no use in waiting for its answer."""
         found = [task for task in self.tasks.of_ids([task_id]) if task.node_id == session.node_id]
-        if not found or not found[0].is_open or not _CODE.fullmatch(code) or code == EnvelopeReplayed.code:
+        if not found or not found[0].is_open or not _CODE.fullmatch(code) or code in NOT_OF_THE_TASK:
             return
         self.log.note(
             "task.refused",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -52,6 +52,7 @@ class LinkGrid(DetachedGrid):
         speaker: Signs tasks.
         log: What is told of them.
         bell: Rings when a task has ended.
+        now_ms: Milliseconds since 1970, by which the tasks' deadlines are judged.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class LinkGrid(DetachedGrid):
         speaker: Speaker,
         log: LinkLog,
         bell: Bell,
+        now_ms: Callable[[], int],
     ) -> None:
         super().__init__()
         self._contract = contract
@@ -74,6 +76,7 @@ class LinkGrid(DetachedGrid):
         self._speaker = speaker
         self._log = log
         self._bell = bell
+        self._now_ms = now_ms
         self._waiting: set[str] = set()  # tasks whose replies were not pulled yet
         self._tidied = time.monotonic()
         self._names: dict[int, str] = {}
@@ -191,17 +194,18 @@ class LinkGrid(DetachedGrid):
         records, parts = described(message.content, blobs)
         for digest, pieces in parts.items():
             self._transfers.given.put(pieces, digest)
-        deadline_ms = int((about.created_at + about.ttl) * 1000)
+        ttl_ms = int(about.ttl * 1000)
         task_id = uuid4().hex
         content = {
             "message_type": about.message_type,
             "group": about.group_id,
-            "deadline_ms": deadline_ms,
+            "deadline_ms": self._speaker.now_ms() + ttl_ms,  # the site knows the computers' clocks alone
             "records": records,
             "audit_head": head,
         }
         sealed = self._speaker.task(site, task_id, self._contract, content)
-        return Task(task_id, about.dst_node_id, about.message_type, about.group_id, deadline_ms, sealed)
+        until_ms = self._now_ms() + ttl_ms
+        return Task(task_id, about.dst_node_id, about.message_type, about.group_id, until_ms, sealed)
 
     def _note(self, task: Task) -> None:
         sizes = announced(_records(task.envelope.body))

@@ -43,7 +43,7 @@ class Replies:
         heads: Keeps where the sites' own logs end: they cannot be rewritten unnoticed any more.
         speaker: Signs acknowledgements.
         bell: Rung when a task has ended.
-        now_ms: Milliseconds since 1970.
+        now_ms: Milliseconds since 1970, by which the tasks' deadlines are judged.
     """
 
     tasks: Tasks

@@ -27,6 +27,7 @@ from server.link.replies import Replies
 from server.link.service import Service, handlers
 from server.link.sessions import HELLO_S, Presence, Sessions
 from server.link.speaker import Speaker, enveloped
+from server.link.steady import Steady
 from server.link.transfers import Transfers
 from server.link.warden import SILENCE_S, Warden
 
@@ -86,11 +87,12 @@ class LinkServer:
     ) -> None:
         self.home = home
         self._now = now
+        self._steady_ms = Steady(self._now_ms)  # deadlines are judged by it
         self._timing = timing or Timing()
         self._store = home.store
         self._log, self._bell, self._sessions = LinkLog(home.audit), Bell(), Sessions()
         self._speaker = Speaker(home.federation, home.signing_key, self._now_ms)
-        self._transfers = Transfers(home.blobs, self._store.tasks, self._now_ms)
+        self._transfers = Transfers(home.blobs, self._store.tasks, self._steady_ms)
         self._listener = Listener(home, self._log, self._timing.grace_s)
         self._door = Door(home.authority.pem, home.enrolment, self._log, now, self._listener.arrived)
         self._seen = Seen(home.folder / _SEEN, now_ms=self._now_ms)
@@ -100,7 +102,7 @@ class LinkServer:
             self._store.tasks,
             self._bell,
             self._log,
-            self._now_ms,
+            self._steady_ms,
             self._listener.look,
             self._timing.silence_s,
         )
@@ -171,6 +173,7 @@ class LinkServer:
             self._speaker,
             self._log,
             self._bell,
+            self._steady_ms,
         )
 
     def propose(self, contract: Sealed) -> None:
@@ -206,7 +209,7 @@ class LinkServer:
             PeerHeads(self.home.audit),
             self._speaker,
             self._bell,
-            self._now_ms,
+            self._steady_ms,
         )
         return Conversations(
             self._door,

@@ -38,7 +38,7 @@ class Transfers:
     Args:
         folder: Where they lie.
         tasks: What names them.
-        now_ms: Milliseconds since 1970.
+        now_ms: Milliseconds since 1970, by which the tasks' deadlines are judged.
     """
 
     def __init__(self, folder: Path, tasks: Tasks, now_ms: Callable[[], int]) -> None:

@@ -39,7 +39,7 @@ class Warden:
         tasks: What was asked.
         bell: Rung when a task has ended.
         log: What is told of it.
-        now_ms: Milliseconds since 1970.
+        now_ms: Milliseconds since 1970, by which the tasks' deadlines are judged.
         also: Called at each look.
         silence_s: See ``SILENCE_S``.
     """

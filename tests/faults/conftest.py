@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,14 +10,36 @@ from typing import Any
 
 import pytest
 
+# First: gRPC reads while it loads what a link's module sets.
+from tests.faults.link import Studies, scaled, studies  # isort: skip
+
 from common.study import Study
 from server.journal import DurableJournal, Journal
 from server.study_run import RunPlan, run_study
+from tests.faults.injector.messages import remembered
+from tests.faults.table import OPTION, Reporter
+from tests.unit import conftest as small_hospitals
 from tests.unit.conftest import faults, grid_of, hospitals, make_study, site_of
 
 __all__ = ["faults", "grid_of", "hospitals", "make_study", "site_of"]
 
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--reliability PAGE``: see :mod:`tests.faults.table`."""
+    parser.addoption(OPTION, default=None, metavar="PAGE", help="write the table of faults there")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have the cases reported, unless another process of this run does: that one is asked for its workers."""
+    # Not as a hook of this file: some of the cases are in other folders.
+    page = None if hasattr(config, "workerinput") else config.getoption(OPTION, default=None)
+    config.pluginmanager.register(Reporter(Path(page) if page else None), "reliability")
+
+
 WRITES = ("begin", "keep", "refuse", "trained", "count", "finish", "end")
+TWO_ROUNDS: dict[str, Any] = {
+    "federation": {"strategy": {"name": "fedadam"}, "rounds": 2, "average_last": 2, "evaluate_every": 1}
+}
 
 
 class Killed(BaseException):
@@ -86,7 +108,37 @@ class Runs:
 @pytest.fixture
 def runs(tmp_path: Path, make_study: Callable[..., Study], grid_of: Callable[..., Any]) -> Runs:
     """Runs of two rounds with a strategy that remembers earlier ones, and a kept mean of both models."""
-    study = make_study(
-        federation={"strategy": {"name": "fedadam"}, "rounds": 2, "average_last": 2, "evaluate_every": 1}
-    )
-    return Runs(tmp_path, study, grid_of)
+    return Runs(tmp_path, make_study(**TWO_ROUNDS), grid_of)
+
+
+@pytest.fixture(scope="module")
+def whole(
+    remembering: None, tmp_path_factory: pytest.TempPathFactory, make_study: Any, site_of: Callable[..., Any]
+) -> Path:
+    """What such a run leaves that nothing happened to."""
+    folder = tmp_path_factory.mktemp("whole")
+    sites = [site_of(name) for name in small_hospitals.SITES]
+    runs = Runs(folder, make_study(**TWO_ROUNDS), lambda: small_hospitals.FaultyGrid(sites))
+    runs.go("whole", runs.grid())
+    return folder / "whole"
+
+
+@pytest.fixture(scope="module")
+def remembering() -> Iterator[None]:
+    """Hospitals that work at each question once, for all cases of a file."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(small_hospitals, "app", remembered(small_hospitals.app))
+        yield
+
+
+@pytest.fixture(scope="package")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studies]:
+    """Two hospitals whose link gives connections up ``SCALE`` times sooner than the real one."""
+    with scaled(), studies(tmp_path_factory.mktemp("quick"), "alder", "birch") as made:
+        yield made
+
+
+@pytest.fixture(scope="package")
+def undisturbed(quick: Studies) -> str:
+    """Digest of the model that comes out where nothing happens."""
+    return quick.model(quick.begin("undisturbed"))

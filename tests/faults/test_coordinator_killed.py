@@ -24,6 +24,9 @@ def outcome(folder: Path) -> dict[str, Any]:
     return dict(run)
 
 
+@pytest.mark.fault(
+    "nothing goes wrong", "a run writes down as many steps as there are cases of a coordinator that is killed"
+)
 def test_an_undisturbed_run_writes_all_of_this(runs: Runs) -> None:
     """As many writes as there are cases below."""
     journal = runs.go("run", runs.grid())
@@ -33,16 +36,19 @@ def test_an_undisturbed_run_writes_all_of_this(runs: Runs) -> None:
 WRITES = 2 * (1 + len(SITES) + 1 + len(SITES) + 1) + 1
 
 
+@pytest.mark.fault(
+    "the coordinator ends (`kill -9`) at any write of its journal, before it or after it",
+    "started again, it goes on in the same round with the updates that it has; the model is bit-equal",
+)
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("write", range(1, WRITES + 1))
-def test_the_model_is_that_of_an_undisturbed_run(runs: Runs, write: int, after: bool) -> None:
-    runs.go("whole", runs.grid())
+def test_the_model_is_that_of_an_undisturbed_run(runs: Runs, whole: Path, write: int, after: bool) -> None:
     killed, again = runs.grid(), runs.grid()
     runs.go("cut", killed, dies_at=write, after=after)
     runs.go("cut", again)
     model = (runs.folder / "cut/model.safetensors").read_bytes()
-    assert model == (runs.folder / "whole/model.safetensors").read_bytes()
-    assert outcome(runs.folder / "cut") == outcome(runs.folder / "whole")
+    assert model == (whole / "model.safetensors").read_bytes()
+    assert outcome(runs.folder / "cut") == outcome(whole)
     assert not (runs.folder / "cut/rounds").exists()
     # What was kept is not asked for again: all that is done twice is what was in the killed process alone.
     asked = Counter(each for each in (*killed.asked, *again.asked) if each[0] != "query")

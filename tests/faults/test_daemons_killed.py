@@ -44,6 +44,10 @@ def released(running: Machines, contract: str) -> Counter[tuple[str, str]]:
     )
 
 
+@pytest.mark.fault(
+    "the coordinator's daemon is ended (`kill -9`) in two rounds of a study with two hospitals",
+    "started again, it goes on in the same round; no hospital trains a round twice, the model is bit-equal",
+)
 def test_the_coordinator(running: Machines, undisturbed: str) -> None:
     contract = running.begin("coordinator-killed")
     for number in (2, 4):
@@ -59,6 +63,10 @@ def test_the_coordinator(running: Machines, undisturbed: str) -> None:
     )
 
 
+@pytest.mark.fault(
+    "a hospital's daemon and the process that trains are ended (`kill -9`)",
+    "the task is offered again and goes on from its last checkpoint; the model is bit-equal",
+)
 def test_a_hospital(running: Machines, undisturbed: str) -> None:
     contract = running.begin("hospital-killed")
     running.in_round(contract, 2)
@@ -70,6 +78,10 @@ def test_a_hospital(running: Machines, undisturbed: str) -> None:
     assert model(running, contract) == undisturbed
 
 
+@pytest.mark.fault(
+    "the coordinator's daemon is stopped (`systemctl stop`) during a study",
+    "the study stands at `interrupted` and goes on at the next start; the model is bit-equal",
+)
 def test_the_coordinator_that_is_stopped_goes_on_later(running: Machines, undisturbed: str) -> None:
     contract = running.begin("coordinator-stopped")
     running.in_round(contract, 2)
@@ -80,6 +92,10 @@ def test_the_coordinator_that_is_stopped_goes_on_later(running: Machines, undist
     assert model(running, contract) == undisturbed
 
 
+@pytest.mark.fault(
+    "the daemons of a federation are killed and stopped, all of the above",
+    "the audit logs of all three are whole",
+)
 def test_all_logs_are_whole_after_that(running: Machines) -> None:
     places: dict[str, Path] = {name: home.folder for name, home in running.homes.items()}
     report = verify({**places, COORDINATOR: running.folder / COORDINATOR})

@@ -24,6 +24,10 @@ def short(runs: Runs, make_study: Callable[..., Any], monkeypatch: pytest.Monkey
     return runs.of(make_study(federation={"rounds": 2, "min_sites": 2, "deadline_s": 2.0}))
 
 
+@pytest.mark.fault(
+    "so many hospitals are gone that a round has fewer updates than `min_sites`",
+    "the round waits, and who has answered is not asked again; it goes on once they are back",
+)
 def test_a_round_waits_until_a_site_comes_back(
     short: Runs, faults: Any, site_of: Callable[[str], Site]
 ) -> None:
@@ -40,6 +44,9 @@ def test_a_round_waits_until_a_site_comes_back(
     assert grid.asked.count(("train", "alder")) == 2, "who has answered is not asked again"
 
 
+@pytest.mark.fault(
+    "the same in a simulation, where nobody comes back", "the study ends with `quorum-not-reached`"
+)
 def test_without_patience_the_study_ends_and_says_why(
     short: Runs, faults: Any, site_of: Callable[[str], Site]
 ) -> None:

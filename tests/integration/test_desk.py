@@ -171,6 +171,10 @@ def test_an_error_costs_one_task_and_is_told_by_its_code(
     assert not any(SECRET.encode() in sealed.body for sealed in outbox.replies.values())
 
 
+@pytest.mark.fault(
+    "the process that trains ends, or its GPU fails",
+    "it is started anew, twice at most, and goes on from its last checkpoint",
+)
 @pytest.mark.parametrize("trouble", [ExecutorDied(), DeviceFailed()])
 def test_a_task_whose_process_dies_is_begun_again(desk: Any, home: Home, trouble: ConsiliumError) -> None:
     answers: list[Any] = [trouble, described(description())[0]]
@@ -193,6 +197,9 @@ def test_a_task_whose_process_dies_is_begun_again(desk: Any, home: Home, trouble
     ]
 
 
+@pytest.mark.fault(
+    "a hospital's GPU stays away", "the task is refused with `device-failed`; the round goes on at quorum"
+)
 def test_a_gpu_that_stays_away_is_told_by_its_code(desk: Any) -> None:
     records, _ = described(refusal_content(DeviceFailed().refusal(), "alder"))
     made, executor, outbox = desk(lambda: records)

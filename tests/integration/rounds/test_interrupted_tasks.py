@@ -145,6 +145,11 @@ MOMENTS = [
 ]
 
 
+@pytest.mark.fault(
+    "a hospital's process ends at any moment of a private round",
+    "the same reservation is used: nothing is paid twice, nothing that was sent is unpaid; the update is "
+    "bit-equal",
+)
 @pytest.mark.parametrize(("place", "when", "owed"), MOMENTS)
 def test_a_private_round_goes_on_wherever_it_died(
     ask: Callable[..., Ask],
@@ -174,6 +179,10 @@ def unseeded(site: Site) -> Site:
     return site_from({**site.node_config(), "noise-seed": -1})
 
 
+@pytest.mark.fault(
+    "a hospital's process ends when a private round is finished, before or after the ledger says so",
+    "it is neither trained nor settled again",
+)
 @pytest.mark.parametrize("after", [False, True])
 def test_what_was_finished_is_neither_trained_nor_settled_again(
     ask: Callable[..., Ask], site: Site, monkeypatch: pytest.MonkeyPatch, after: bool
@@ -222,6 +231,10 @@ def test_private_counts_are_made_and_paid_for_once(
     assert asking(site) == asking(site)
 
 
+@pytest.mark.fault(
+    "a hospital's process ends several times in one round of training",
+    "it goes on from its last checkpoint; the update is bit-equal, and a finished one is not trained again",
+)
 def test_plain_training_goes_on_and_is_not_done_twice(
     ask: Callable[..., Ask], site: Site, undisturbed: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -109,6 +109,10 @@ def test_a_first_word_that_is_none_is_an_error(
     assert recorder.codes("disconnected") == ["coordinator-unreachable"]
 
 
+@pytest.mark.fault(
+    "the coordinator is away for a while",
+    "hospitals come back by themselves, for ever; `consilium site status` says `coordinator-unreachable`",
+)
 def test_a_coordinator_that_was_away_is_found_again(
     coordinator: Coordinator, recorder: Recorder, running: Run
 ) -> None:
