@@ -9,7 +9,7 @@ from common.link.behind import Behind
 from common.link.blobs import BlobStore
 from common.link.link_pb2 import BlobRequest, BlobStatus
 from common.link.link_pb2_grpc import LinkStub
-from common.link.pieces import Piece, encoded
+from common.link.pieces import Piece, encoded, paced
 
 
 def fetch(link: LinkStub, blobs: BlobStore, digest: str, size: int) -> None:
@@ -76,6 +76,6 @@ def upload(link: LinkStub, blobs: BlobStore, digest: str, timeout_s: float) -> N
 
 def _chunks(blobs: BlobStore, digest: str, offset: int) -> Iterator[bytes]:
     size = blobs.size(digest)
-    for data in blobs.chunks(digest, offset):
+    for data in blobs.chunks(digest, offset, paced()):
         yield encoded(digest, offset, size, data)
         offset += len(data)

@@ -35,7 +35,6 @@ from common.link.running import Piece, Running
 Parts = Sequence[Piece]
 T = TypeVar("T")
 
-CHUNK_BYTES = 2**20
 MOST_BLOBS = 2**14
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _UNFINISHED = re.compile(r"([0-9a-f]{64})\.([0-9]{1,19})\.partial")
@@ -166,8 +165,8 @@ class BlobStore:
                 _remember(self._sound, digest, stamp)
         return view
 
-    def chunks(self, digest: str, offset: int = 0, size: int = CHUNK_BYTES) -> Iterator[memoryview]:
-        """The blob's bytes from ``offset`` on, in pieces of ``size``.
+    def chunks(self, digest: str, offset: int, sizes: Iterable[int]) -> Iterator[memoryview]:
+        """The blob's bytes from ``offset`` on, in pieces of these sizes, of which there are enough.
 
         Raises:
             BlobRefused: It is not here, or shorter than that.
@@ -175,7 +174,7 @@ class BlobStore:
         view = self.read(digest)
         if not 0 <= offset <= len(view):
             raise BlobRefused(f"blob {digest[:12]} has {len(view)} bytes and none at {offset}")
-        return (view[start : start + size] for start in range(offset, len(view), size))
+        return _cut(view[offset:], iter(sizes))
 
     def offset(self, digest: str) -> int:
         """How many bytes of the blob are here, from its beginning."""
@@ -395,6 +394,13 @@ class BlobStore:
             yield
         except OSError as error:
             raise unwritable(self.folder, error) from None
+
+
+def _cut(view: memoryview, sizes: Iterator[int]) -> Iterator[memoryview]:
+    while view:
+        size = next(sizes)
+        yield view[:size]
+        view = view[size:]
 
 
 def _total(name: str) -> int:

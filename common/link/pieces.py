@@ -6,12 +6,38 @@ weights. The bytes are the same, and whatever is not in the usual order is left 
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from common.link.link_pb2 import BlobChunk
 
+LEAST_BYTES, MOST_BYTES = 2**15, 2**20
+"""Sizes of pieces.
+
+A call in which nothing arrives for a while is taken for a dead one, and so is a line on which an answer waits
+too long behind a piece: a slow line needs small ones.
+"""
+
+PIECE_S = 1.0
+"""How long a piece may be under way."""
+
 _DATA = BlobChunk.DESCRIPTOR.fields_by_name["data"].number << 3 | 2
 _VARINT, _BYTES = 0, 2
+
+
+def paced(clock: Callable[[], float] = time.monotonic) -> Iterator[int]:
+    """Sizes of the pieces of a blob, each for as much as the line has carried lately within ``PIECE_S``.
+
+    Args:
+        clock: In seconds; looked at whenever a piece is asked for, which is when the line has taken the last.
+    """
+    size, began = LEAST_BYTES, clock()
+    while True:
+        yield size
+        took, began = clock() - began, clock()
+        carried = int(size * PIECE_S / took) if took > 0 else MOST_BYTES
+        size = max(LEAST_BYTES, min(MOST_BYTES, 2 * size, carried))
 
 
 @dataclass(frozen=True, slots=True)

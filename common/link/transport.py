@@ -47,10 +47,10 @@ _BOTH: tuple[Option, ...] = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     *keepalive(KEEPALIVE_TIME_MS, KEEPALIVE_TIMEOUT_MS),
     # An answer waits behind the bytes that are under way. A window that grows with the queue it makes would
-    # have a slow line taken for a dead one; so a message and this much is all that a stream has under way: of
-    # weights 1.5 MiB, which a line of 160 kB/s carries within the time that an answer has.
+    # have a slow line taken for a dead one; so a message and this much is all that a stream has under way.
+    # Pieces of weights are as large as the line is fast: at 20 kB/s an answer waits five seconds.
     ("grpc.http2.bdp_probe", 0),
-    ("grpc.http2.lookahead_bytes", 2**19),
+    ("grpc.http2.lookahead_bytes", 2**16),
     # A piece of weights in one frame: frames of the usual 16 KiB take a sixth more work.
     ("grpc.http2.max_frame_size", 2**20),
 )

@@ -18,7 +18,7 @@ from common.errors import BlobRefused
 from common.link.behind import Behind
 from common.link.blobs import BlobStore
 from common.link.link_pb2 import BlobRequest, BlobStatus
-from common.link.pieces import Piece, encoded
+from common.link.pieces import Piece, encoded, paced
 from common.link.records import announced
 from server.link.door import Call
 from server.link.store import Task, Tasks
@@ -78,7 +78,7 @@ class Transfers:
         if not any(digest in blobs_of(task) for task in self._open_tasks(call)):
             raise BlobRefused(f"{call.site.name} has no task that names the blob")
         size = self.given.size(digest)
-        for data in self.given.chunks(digest, offset):
+        for data in self.given.chunks(digest, offset, paced()):
             call.touch()
             yield encoded(digest, offset, size, data)
             offset += len(data)

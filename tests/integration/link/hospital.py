@@ -19,7 +19,7 @@ from common.identity.authority import site_request
 from common.identity.certificates import identity_of
 from common.identity.keys import PrivateKey, key_pem, new_tls_key
 from common.link import PROTOCOL
-from common.link.blobs import CHUNK_BYTES, Parts
+from common.link.blobs import Parts
 from common.link.envelope import COORDINATOR, Kind, Sealed, Statement, opened, seal
 from common.link.link_pb2 import (
     BlobChunk,
@@ -34,6 +34,7 @@ from common.link.link_pb2 import (
     RenewRequest,
 )
 from common.link.link_pb2_grpc import EnrolmentStub, LinkStub
+from common.link.pieces import MOST_BYTES
 from common.link.records import described, restored
 from common.link.transport import channel
 from server.link.home import CoordinatorHome
@@ -284,8 +285,8 @@ class Hospital:
 
 
 def chunks_of(digest: str, data: bytes, offset: int = 0) -> Iterator[BlobChunk]:
-    for start in range(offset, len(data), CHUNK_BYTES):
-        piece = data[start : start + CHUNK_BYTES]
+    for start in range(offset, len(data), MOST_BYTES):
+        piece = data[start : start + MOST_BYTES]
         yield BlobChunk(digest=digest, offset=start, size=len(data), data=piece)
 
 

@@ -11,8 +11,9 @@ import grpc
 import pytest
 from flwr.app import RecordDict
 
-from common.link.blobs import CHUNK_BYTES, digest_of
+from common.link.blobs import digest_of
 from common.link.link_pb2 import BlobChunk, Heartbeat
+from common.link.pieces import MOST_BYTES
 from server.link import transfers
 from server.link.home import CoordinatorHome
 from server.link.server import LinkServer
@@ -53,8 +54,8 @@ def test_weights_are_fetched_from_any_offset(
 ) -> None:
     digest = asked(alder, push, weights(1, 800_000))
     whole = alder.fetch(digest)
-    assert digest_of([whole]) == digest and len(whole) > 3 * CHUNK_BYTES
-    for offset in (1, CHUNK_BYTES, len(whole) - 1, len(whole)):
+    assert digest_of([whole]) == digest and len(whole) > 3 * MOST_BYTES
+    for offset in (1, MOST_BYTES, len(whole) - 1, len(whole)):
         assert alder.fetch(digest, offset) == whole[offset:]
     code = refusal(lambda: alder.fetch(digest, len(whole) + 1))
     assert code == (grpc.StatusCode.PERMISSION_DENIED, "blob-refused")
@@ -103,7 +104,7 @@ def test_weights_are_stored_in_as_many_goes_as_it_takes(alder: Hospital) -> None
     with alder.link() as link:
         first = list(chunks_of(DIGEST, DATA))[:1]
         status = link.StoreBlob(iter(first), timeout=WAIT_S)
-        assert (status.offset, status.complete) == (CHUNK_BYTES, False)
+        assert (status.offset, status.complete) == (MOST_BYTES, False)
         assert alder.offset(DIGEST) == status
         rest = chunks_of(DIGEST, DATA, status.offset)
         assert link.StoreBlob(rest, timeout=WAIT_S).complete

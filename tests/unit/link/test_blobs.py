@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ import pytest
 
 import common.link.blobs
 from common.errors import BlobRefused, DiskFull, OutputUnwritable
-from common.link.blobs import CHUNK_BYTES, BlobStore, digest_of
+from common.link.blobs import BlobStore, digest_of
+from common.link.pieces import MOST_BYTES
 
 DATA = b"weights" * 11
 DIGEST = hashlib.sha256(DATA).hexdigest()
@@ -74,7 +76,7 @@ def test_only_the_owner_can_look_at_blobs(store: BlobStore) -> None:
 
 def test_a_blob_of_nothing_is_a_blob(store: BlobStore) -> None:
     nothing = store.put([])
-    assert store.read(nothing) == b"" and list(store.chunks(nothing)) == []
+    assert store.read(nothing) == b"" and list(store.chunks(nothing, 0, [9])) == []
     store.remove(nothing)
     assert store.append(nothing, 0, 0, b"") == 0
     store.finish(nothing)
@@ -83,12 +85,12 @@ def test_a_blob_of_nothing_is_a_blob(store: BlobStore) -> None:
 
 def test_chunks_begin_where_they_are_asked_to(store: BlobStore) -> None:
     store.put([DATA])
-    assert [*store.chunks(DIGEST, 60, 9)] == [DATA[60:69], DATA[69:]]
-    assert b"".join(store.chunks(DIGEST)) == DATA
-    assert [*store.chunks(DIGEST, len(DATA))] == []
+    assert [*store.chunks(DIGEST, 60, repeat(9))] == [DATA[60:69], DATA[69:]]
+    assert b"".join(store.chunks(DIGEST, 0, [5, 3, *repeat(30, 3)])) == DATA
+    assert [*store.chunks(DIGEST, len(DATA), [])] == []
     for offset in (-1, len(DATA) + 1):
         with pytest.raises(BlobRefused):
-            store.chunks(DIGEST, offset)
+            store.chunks(DIGEST, offset, [9])
 
 
 @pytest.mark.parametrize("name", NO_DIGESTS)
@@ -98,7 +100,7 @@ def test_what_is_no_digest_never_becomes_a_path(store: BlobStore, name: str) -> 
         lambda: store.has(name),
         lambda: store.size(name),
         lambda: store.read(name),
-        lambda: store.chunks(name),
+        lambda: store.chunks(name, 0, [9]),
         lambda: store.offset(name),
         lambda: store.append(name, 0, 1, b"x"),
         lambda: store.finish(name),
@@ -208,7 +210,7 @@ def test_a_damaged_blob_is_not_given_out_and_can_be_put_again(store: BlobStore, 
     store.read(DIGEST)
     (store.folder / DIGEST).write_bytes(damage)
     with pytest.raises(BlobRefused):
-        reopened(store).chunks(DIGEST)
+        reopened(store).chunks(DIGEST, 0, [9])
     assert not store.has(DIGEST)
     store.put([DATA])
     assert store.read(DIGEST) == DATA
@@ -503,8 +505,8 @@ def test_a_process_that_is_killed_leaves_a_store_that_works(tmp_path: Path, afte
     if store.has(digest):
         assert store.read(digest) == BIG
     start = store.offset(digest)
-    for at in range(start, len(BIG), CHUNK_BYTES):
-        store.append(digest, at, len(BIG), BIG[at : at + CHUNK_BYTES])
+    for at in range(start, len(BIG), MOST_BYTES):
+        store.append(digest, at, len(BIG), BIG[at : at + MOST_BYTES])
     store.finish(digest)
     assert store.read(digest) == BIG and names(store) == [digest]
 
