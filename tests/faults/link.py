@@ -154,6 +154,6 @@ def studies(folder: Path, *sites: str) -> Iterator[Studies]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tests.attacks.federation.Wire", FaultyWire)
         patch.setattr("tests.attacks.federation.SITES", sites)
-        patch.setattr("server.rounds.PAUSE_S", 0.2)
+        patch.setattr("server.collecting.PAUSE_S", 0.2)
         with running(folder, free_port()) as federation:
             yield Studies(federation, sites)
