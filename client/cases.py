@@ -18,6 +18,8 @@ from common.sequences import Cases, SequenceBatch
 from common.study import Study
 
 CACHE_BYTES = 4 * 2**30
+MOST_HELD = 1024
+"""Splits that are held at most: thousands of virtual sites with a few cases each would fill it with names."""
 Split = Literal["train", "test"]
 
 
@@ -153,9 +155,10 @@ class CaseCache:
     Cases that together take more than the limit are not held, but read again for every batch.
     """
 
-    def __init__(self, limit_bytes: int = CACHE_BYTES) -> None:
-        self._limit_bytes = limit_bytes
+    def __init__(self, limit_bytes: int = CACHE_BYTES, most: int = MOST_HELD) -> None:
+        self._limit_bytes, self._most = limit_bytes, most
         self._held: OrderedDict[tuple[str, ...], Cases] = OrderedDict()
+        self._held_bytes = 0
 
     def get(self, source: Source, split: Split, study: Study, device: torch.device) -> Cases:
         """One split of a site's cases on ``device``, decoded if need be.
@@ -169,21 +172,23 @@ class CaseCache:
             entries = site_cases(source.entries(study), source.name, study).of(split)
             size_bytes = source.size_bytes(entries, study)
             if size_bytes > self._limit_bytes:
-                self._held[key] = StreamedCases(source, entries, study, device, size_bytes)
+                self._hold(key, StreamedCases(source, entries, study, device, size_bytes))
             else:
-                self._held[key] = decode(source, entries, study, device)
-                self._shrink()
+                self._hold(key, decode(source, entries, study, device))
         self._held.move_to_end(key)
         return self._held[key]
 
-    def _shrink(self) -> None:
-        """Let go of the oldest until the tensors that are held fit."""
-        tensors = {key: batch for key, batch in self._held.items() if isinstance(batch, SequenceBatch)}
-        size_bytes = sum(batch.size_bytes for batch in tensors.values())
-        for key in list(tensors)[:-1]:
-            if size_bytes > self._limit_bytes:
-                size_bytes -= tensors[key].size_bytes
-                del self._held[key]
+    def _hold(self, key: tuple[str, ...], cases: Cases) -> None:
+        """Hold these too, and let go of the oldest until what is held fits."""
+        self._held[key] = cases
+        self._held_bytes += _tensor_bytes(cases)
+        while len(self._held) > 1 and (self._held_bytes > self._limit_bytes or len(self._held) > self._most):
+            self._held_bytes -= _tensor_bytes(self._held.popitem(last=False)[1])
+
+
+def _tensor_bytes(cases: Cases) -> int:
+    """What they take while they are held."""
+    return cases.size_bytes if isinstance(cases, SequenceBatch) else 0
 
 
 def _label(entry: Entry, study: Study) -> int:

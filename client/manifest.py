@@ -86,6 +86,11 @@ def read_manifest(path: Path, where: Sequence[Condition] = ()) -> Manifest:
         raise ManifestMissing(f"{path}: {error.strerror or error}") from None
 
 
+def let_go() -> None:
+    """Hold no manifest any longer that was read; the next reader reads it again."""
+    _read.cache_clear()
+
+
 def write_manifest(path: Path, rows: Iterable[Row]) -> None:
     """Write rows as a manifest whose paths are kept as they are."""
     with path.open("w", encoding="utf-8", newline="") as file:

@@ -1,4 +1,8 @@
-"""Bringing a database's tables to this release's, with Alembic."""
+"""Bringing a database's tables to this release's, with Alembic.
+
+Of several processes that try at once, one does it: in SQLite a transaction that writes has the whole file, in
+PostgreSQL it takes a lock that stands for the tables.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,12 @@ from pathlib import Path
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
 from common.errors import HomeInvalid
+
+LOCK = 0x436F6E73
+"""PostgreSQL's advisory lock that is held while tables are made: the letters "Cons"."""
 
 
 def upgrade(connection: Connection, migrations: Path) -> None:
@@ -22,6 +29,8 @@ def upgrade(connection: Connection, migrations: Path) -> None:
     Raises:
         HomeInvalid: It is of a later release.
     """
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
     config = Config()
     # The folder's path may hold a percent sign, which Config would take for the begin of a variable.
     config.set_main_option("script_location", str(migrations).replace("%", "%%"))

@@ -1,13 +1,14 @@
 """A federation on this machine: which sites there are and where each one's cases come from.
 
 Whatever the researcher points at (a manifest of real sites, one site to be dealt to several, a MedMNIST
-``.npz``) becomes one resolved manifest with absolute paths, which is all that sites ever read.
+``.npz``) becomes a resolved manifest with absolute paths for each site, which is all that it ever reads: no
+process of a simulation holds the rows of sites that it has no work for.
 """
 
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from client.cases import SiteCases, decode, patients, site_cases
-from client.manifest import Condition, Manifest, Row, read_manifest, write_manifest
+from client.manifest import Condition, Manifest, Row, let_go, read_manifest, write_manifest
 from client.site import Site
 from client.sources import CohortSource, manifest_entries
 from common.errors import (
@@ -31,7 +32,7 @@ from common.errors import (
 from common.seeds import derive_seed
 from common.study import Study
 
-MANIFEST = "manifest.csv"
+MANIFESTS = "manifests"
 NPZ_SPLITS = ("train", "val", "test")
 DIRICHLET_ALPHA = 1.0
 
@@ -51,21 +52,9 @@ class FederationData:
     cohorts: Mapping[str, CohortSource]
 
     def materialise(self, folder: Path, device: str) -> list[Site]:
-        """Write the resolved manifest into ``folder``; the sites that read it, by name in order."""
-        path = folder / MANIFEST
-        write_manifest(path, self.manifest.rows)
-        return [self._site(name, path, device) for name in self.cases]
-
-    def check_pictures(self, folder: Path, study: Study) -> None:
-        """Decode every picture of every site; ``folder`` is where the sites were materialised.
-
-        Raises:
-            DataError: The first that cannot be used, by file or case.
-        """
-        for name, cases in self.cases.items():
-            source = self._site(name, folder / MANIFEST, "cpu").source
-            for entry in (*cases.train, *cases.test):
-                decode(source, [entry], study, torch.device("cpu"))
+        """Write a manifest for each site into ``folder``; the sites that read them, by name in order."""
+        (folder / MANIFESTS).mkdir(exist_ok=True)
+        return [self._site(name, folder, number, device) for number, name in enumerate(self.cases)]
 
     @property
     def loads(self) -> list[int]:
@@ -77,9 +66,11 @@ class FederationData:
         images = study.privacy is not None and study.privacy.unit == "image"
         return [len(cases.train) if images else patients(cases.train) for cases in self.cases.values()]
 
-    def _site(self, name: str, manifest: Path, device: str) -> Site:
+    def _site(self, name: str, folder: Path, number: int, device: str) -> Site:
         cohort = self.cohorts.get(name)
         if cohort is None:
+            manifest = folder / MANIFESTS / f"{number}.csv"  # its name may be none for a file
+            write_manifest(manifest, self.manifest.of_site(name))
             return Site(name, str(manifest), device, share_scores=True)
         place: dict[str, Any] = {
             "home": str(cohort.home),
@@ -87,6 +78,18 @@ class FederationData:
             "fingerprint": cohort.fingerprint,
         }
         return Site(name, device=device, share_scores=True, **place)
+
+
+def check_pictures(sites: Iterable[Site], study: Study) -> None:
+    """Decode every picture of every site.
+
+    Raises:
+        DataError: The first that cannot be used, by file or case.
+    """
+    for site in sites:
+        cases = site_cases(site.source.entries(study), site.name, study)
+        for entry in (*cases.train, *cases.test):
+            decode(site.source, [entry], study, torch.device("cpu"))
 
 
 def bind(study: Study, cohorts: Mapping[str, CohortSource]) -> FederationData:
@@ -132,6 +135,7 @@ def resolve(
     else:
         manifest, skewed = read_manifest(data, where), False
         rows = [replace(row, path=_absolute(manifest.folder, row.path)) for row in manifest.rows]
+        let_go()
     names = sorted({row.site for row in rows})
     if sites is not None:
         if len(names) > 1:

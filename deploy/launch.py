@@ -23,14 +23,14 @@ from common.seeds import derive_seed
 from common.study import Study, load_study
 from deploy.baselines import train_baselines
 from deploy.engines import EVIDENCE, Engine, build_engine
-from deploy.federation import FederationData, bind, resolve
+from deploy.federation import FederationData, bind, check_pictures, resolve
 from deploy.ledgers import FOLDER as LEDGERS
 from deploy.ledgers import check_budgets, rehearsing, with_ledgers
 from deploy.phantom import write_hospitals
 from deploy.states import FOLDER as STATES
 from deploy.states import with_states
 from server.coordinator import JOURNAL
-from server.journal.journal import ROUNDS
+from server.journal.durable import ROUNDS
 from server.models import CHECKPOINTS
 from server.record import RUN_FILE, described, read_run, write_run
 from server.report.filing import REPORT_FILE, file_report
@@ -98,20 +98,32 @@ def launch(request: Request, step: Step = lambda _: None) -> dict[str, Any]:
     engine = build_engine(request.engine, request.port)
     with tempfile.TemporaryDirectory(prefix="consilium-") as scratch:
         step(_first_step(request))
-        data = _data(request, study, Path(scratch))
-        _check_quorum(study, len(data.cases))
-        check_budgets(request.budgets, data.cases.keys() - data.cohorts.keys(), study)
+        placed = _placed(request, study, Path(scratch))
         with _in_place_of_earlier(request.out):
-            _run(request, study, data, engine, Path(scratch), step)
+            _run(request, study, placed, engine, step)
     run = read_run(request.out)
     assert run is not None  # noqa: S101  written by the run that just ended
     return run
 
 
-def _run(
-    request: Request, study: Study, data: FederationData, engine: Engine, scratch: Path, step: Step
-) -> None:
-    sites = data.materialise(scratch, request.device)
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """Sites that know where their cases are; how many cases each trains on, and units of privacy."""
+
+    sites: list[Site]
+    loads: list[int]
+    units: list[int]
+
+
+def _placed(request: Request, study: Study, scratch: Path) -> _Placed:
+    data = _data(request, study, scratch)
+    _check_quorum(study, len(data.cases))
+    check_budgets(request.budgets, data.cases.keys() - data.cohorts.keys(), study)
+    return _Placed(data.materialise(scratch, request.device), data.loads, data.units(study))
+
+
+def _run(request: Request, study: Study, placed: _Placed, engine: Engine, step: Step) -> None:
+    sites = placed.sites
     plan = RunPlan(
         study=study,
         seed=request.seed,
@@ -122,15 +134,15 @@ def _run(
         noise_seed=derive_seed(request.seed, "coordinator-noise") if request.rehearsal else None,
     )
     try:
-        sites = with_ledgers(sites, data.units(study), study, request.out, request.budgets)
+        sites = with_ledgers(sites, placed.units, study, request.out, request.budgets)
         if request.rehearsal:
             sites = rehearsing(sites, study, request.out, request.seed)
         step("starting the sites")
         with with_states(sites, study, request.out) as lasting:
-            _run_engine(engine, plan, lasting, data, scratch)
+            _run_engine(engine, plan, lasting, placed.loads)
         if request.baselines:
             step("training the baselines")
-            _add_baselines(request, study, sites, data.loads, step)
+            _add_baselines(request, study, sites, placed.loads, step)
     except BaseException as error:
         _settle(request.out, error)
         raise
@@ -138,14 +150,12 @@ def _run(
         file_report(request.out)
 
 
-def _run_engine(
-    engine: Engine, plan: RunPlan, sites: list[Site], data: FederationData, scratch: Path
-) -> None:
+def _run_engine(engine: Engine, plan: RunPlan, sites: list[Site], loads: list[int]) -> None:
     try:
-        engine.run(plan, sites, data.loads)
+        engine.run(plan, sites, loads)
     except SiteRefused:
         # A refusal names no file, since it is made to leave a hospital. Here the files are at hand.
-        data.check_pictures(scratch, plan.study)
+        check_pictures(sites, plan.study)
         raise
 
 

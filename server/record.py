@@ -8,15 +8,16 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 from common import __version__
 from common.errors import ConsiliumError
-from common.files import write_atomically
+from common.files import written_atomically
 from common.metrics import EvaluationSums, curves_of, metrics_of
 from common.study import Study, digest
 from common.tasks import Evaluation, SiteDescription
@@ -29,6 +30,7 @@ from server.strategies import weight_of
 
 SCHEMA = 1
 RUN_FILE = "run.json"
+PIECES = 4096
 Status = Literal["running", "completed", "failed", "interrupted"]
 
 
@@ -196,26 +198,60 @@ def read_run(folder: Path) -> dict[str, Any] | None:
 
 def write_run(folder: Path, document: Mapping[str, Any]) -> None:
     """Write run.json atomically."""
-    write_atomically(folder / RUN_FILE, json.dumps(document, indent=1, allow_nan=False) + "\n")
+    with written_atomically(folder / RUN_FILE) as file:
+        # Piece by piece: of thousands of sites, the text as a whole is larger than what it is made of.
+        pieces = json.JSONEncoder(indent=1, allow_nan=False).iterencode(document)
+        while some := "".join(islice(pieces, PIECES)):
+            file.write(some.encode())
+        file.write(b"\n")
 
 
 def pooled_and_sites(
-    evaluations: Mapping[str, EvaluationSums], classes: tuple[str, ...], *, curves: bool = False
+    evaluations: Mapping[str, EvaluationSums],
+    classes: tuple[str, ...],
+    *,
+    curves: bool = False,
+    single: bool = True,
 ) -> dict[str, Any] | None:
-    """Metrics over all sites together and of each, or None where nobody counted."""
+    """Metrics over all sites together and of each, or None where nobody counted.
+
+    Args:
+        evaluations: Each site's counts.
+        classes: Names of the study's classes.
+        curves: Give what the report draws, too.
+        single: Give each site's metrics, too.
+    """
     if not evaluations:
         return None
-    total = EvaluationSums.total([evaluations[site] for site in sorted(evaluations)])
+    total = EvaluationSums.total(evaluations[site] for site in sorted(evaluations))
     pooled = metrics_of(total, classes).to_dict()
     return {
         "pooled": {**pooled, **curves_of(total, classes)} if curves else pooled,
-        "sites": {site: metrics_of(evaluations[site], classes).to_dict() for site in sorted(evaluations)},
+        "sites": {site: metrics_of(evaluations[site], classes).to_dict() for site in sorted(evaluations)}
+        if single
+        else {},
     }
 
 
-def sums_of(evaluations: Mapping[str, Evaluation]) -> dict[str, EvaluationSums]:
+class SumsOf(Mapping[str, EvaluationSums]):
+    """The counts alone of some evaluations, each one taken out when it is asked for."""
+
+    def __init__(self, evaluations: Mapping[str, Evaluation]) -> None:
+        self._evaluations = evaluations
+
+    def __getitem__(self, site: str) -> EvaluationSums:
+        return self._evaluations[site].sums
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._evaluations)
+
+    def __len__(self) -> int:
+        return len(self._evaluations)
+
+
+def sums_of(evaluations: Mapping[str, Evaluation]) -> SumsOf:
     """The counts alone."""
-    return {site: evaluation.sums for site, evaluation in evaluations.items()}
+    return SumsOf(evaluations)
 
 
 def _now() -> str:

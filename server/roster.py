@@ -19,6 +19,8 @@ from common.tasks import Describe, SiteDescription, read_description, refusing_s
 from server.exchange import Reply, ask
 
 POLL_S = 0.1
+AT_ONCE = 500
+"""Nodes that are asked to describe themselves at one time; each lot has the whole time to answer."""
 
 
 @dataclass(slots=True)
@@ -42,8 +44,10 @@ class Roster:
         self.refused = {}
         newcomers = sorted(online - set(self.nodes.values()))
         task = task_content(Describe(to_canonical(study)))
-        for reply in ask(grid, dict.fromkeys(newcomers, task), MessageType.QUERY, "describe", deadline_s):
-            self._enter(reply, len(study.study.classes))
+        for first in range(0, len(newcomers), AT_ONCE):
+            asked = dict.fromkeys(newcomers[first : first + AT_ONCE], task)
+            for reply in ask(grid, asked, MessageType.QUERY, "describe", deadline_s):
+                self._enter(reply, len(study.study.classes))
 
     def name(self, node_id: int) -> str:
         """The site's name of a node."""

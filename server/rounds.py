@@ -174,7 +174,7 @@ class RoundEngine:
         heads = {c.site: c.ledger_head for c in contributions if c.ledger_head}
         return _Given(judgement, judgement.kept(contributions), heads), missing
 
-    def evaluate(self, round_number: int, weights: Weights) -> dict[str, Evaluation]:
+    def evaluate(self, round_number: int, weights: Weights) -> Mapping[str, Evaluation]:
         """Counts of every site that has test cases and answers, by name in order."""
         known, at_work = self._journal.counted(round_number), self._late.at_work(round_number + 1)
         if round_number == self._study.federation.rounds:

@@ -36,6 +36,8 @@ from server.rounds import RoundEngine
 from server.strategies import build_strategy
 
 MODEL_FILE, STUDY_FILE = "model.safetensors", "study.toml"
+MOST_SITES = 500
+"""Sites whose metrics stand in run.json round by round; of more there are only those of the final model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +227,7 @@ def _test(
     if last:
         found = pooled_and_sites(counts, classes, curves=True) or {"pooled": None, "sites": {}}
         record.final = {"round": number, "model_digest": weights_digest(model), **found}
-    return pooled_and_sites(counts, classes)
+    return pooled_and_sites(counts, classes, single=len(counts) <= MOST_SITES)
 
 
 def _check_roster(roster: Roster, plan: RunPlan) -> None:

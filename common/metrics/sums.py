@@ -7,7 +7,8 @@ they are kept one by one, and the ranking metrics are exact.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any
 
@@ -63,9 +64,18 @@ class EvaluationSums:
         )
 
     @classmethod
-    def total(cls, parts: list[EvaluationSums]) -> EvaluationSums:
-        """The sum of one or more."""
-        return reduce(cls.__add__, parts)
+    def total(cls, parts: Iterable[EvaluationSums]) -> EvaluationSums:
+        """The sum of one or more, added in their order; no more than one of them is needed at a time."""
+        scores: list[Array] = []
+        labels: list[Array] = []
+
+        def counts(part: EvaluationSums) -> EvaluationSums:
+            scores.append(part.scores)
+            labels.append(part.labels)
+            return replace(part, scores=part.scores[:0], labels=part.labels[:0])
+
+        total = reduce(cls.__add__, map(counts, parts))
+        return replace(total, scores=np.concatenate(scores), labels=np.concatenate(labels))
 
     @classmethod
     def count(cls, scores: Array, labels: Array, *, keep_scores: bool) -> EvaluationSums:

@@ -98,8 +98,15 @@ def _round() -> Results:
     return measure()
 
 
+def _sites() -> Results:
+    from deploy.bench.sites import measure
+
+    return measure()
+
+
 BENCHES: dict[str, Callable[[], Results]] = {
     "simulation": _simulation,
+    "sites": _sites,
     "intake": _intake,
     "private-step": _private_step,
     "link": _link,

@@ -6,6 +6,7 @@ would not be reproducible. Each works with one thread, as a site of `consilium l
 
 from __future__ import annotations
 
+import gc
 import signal
 import threading
 import time
@@ -31,14 +32,16 @@ def serve(connection: Connection, sites: Mapping[int, Site]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     from deploy.engines.warm import client_app, context_of
 
-    contexts = {node_id: context_of(node_id, site) for node_id, site in sites.items()}
+    # What was imported stays shared with all other workers: looking through it for garbage would copy it.
+    gc.freeze()
     batches: Queue[list[Message]] = Queue()
     threading.Thread(target=_receive, args=(connection, batches), daemon=True).start()
     while batch := batches.get():
         for message in batch:
             if time.time() > message.metadata.created_at + message.metadata.ttl:
                 continue  # nobody waits for it any more
-            reply = client_app(message, contexts[message.metadata.dst_node_id])
+            node_id = message.metadata.dst_node_id
+            reply = client_app(message, context_of(node_id, sites[node_id]))
             try:
                 connection.send(reply)
             except (BrokenPipeError, ConnectionResetError):

@@ -14,6 +14,7 @@ from common.checks.files import folders
 from common.checks.machine import clock, code, disk, model_bytes, releases
 from common.errors import ConsiliumError, HomeMissing
 from server.checks import federation, own, port
+from server.checks.journal import journal
 from server.link.home import AUDIT_FILE, SETTINGS_FILE, STUDIES
 from server.link.members import InvitationRow, SiteRow
 from server.proposals import Proposals
@@ -48,7 +49,7 @@ class CoordinatorCheck:
             machine = (*taken("release", releases), *taken("clock", clock))
             yield Section("machine", (*machine, *passed_over(_NO_HOME, "code", "disk")))
             yield Section("address", passed_over(_NO_HOME, "port", "name", "address", "tls"))
-            yield Section("federation", passed_over(_NO_HOME, "database", "studies", "audit log"))
+            yield Section("federation", passed_over(_NO_HOME, "database", "journal", "studies", "audit log"))
             return
         status, members = CoordinatorStatus.read(self.folder), self._members()
         yield Section("home", self._home())
@@ -104,9 +105,17 @@ class CoordinatorCheck:
             database = (Finding("database", "it opens"), *taken("sites", lambda: found))
         return (
             *database,
+            *self._journal(),
             *taken("studies", lambda: federation.studies(proposals, now)),
             *taken("audit log", partial(audit, self.folder / AUDIT_FILE)),
         )
+
+    def _journal(self) -> tuple[Finding, ...]:
+        try:
+            settings = own.settings(self.folder)
+        except ConsiliumError:
+            return passed_over("the settings cannot be read", "journal")
+        return taken("journal", partial(journal, self.folder, settings))
 
     def _members(self) -> _Members:
         try:

@@ -12,9 +12,10 @@ A run is at any moment at one place of this course, and goes on from there whate
 ``FleetingJournal`` in memory, for simulations, which have nothing else to lose.
 """
 
+from server.journal.durable import DurableJournal
 from server.journal.endings import is_final
 from server.journal.fleeting import FleetingJournal
-from server.journal.journal import DurableJournal, Journal
+from server.journal.journal import Journal
 from server.journal.protocol import Course, RunJournal, Stage
 from server.journal.state import RunState
 

@@ -1,4 +1,4 @@
-"""The journal's database: SQLite in a file, or another one that SQLAlchemy knows, by URL."""
+"""The journal's database: SQLite in a file, or PostgreSQL by URL."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from sqlalchemy import Connection, select
 from sqlalchemy.exc import DatabaseError
 
 import common.database
-from common.database import schema_of
+from common.database import is_url, schema_of
 from common.errors import HomeInvalid
 from server.journal.migrations import FOLDER as MIGRATIONS
+from server.journal.postgresql import Postgresql
 from server.journal.sealed import RESTORE, damaged
 from server.journal.tables import metadata
 
@@ -24,17 +25,20 @@ class Database(common.database.Database):
     """One journal; threads may share it.
 
     Args:
-        place: A file, made if it is not there, for its owner only; or a URL of SQLAlchemy.
+        place: A file, made if it is not there, for its owner only; or the URL of a PostgreSQL database.
 
     Raises:
-        HomeInvalid: It is not a journal, or of a later release.
-        DiskFull, OutputUnwritable, DatabaseUnavailable: It cannot be used.
+        HomeInvalid: It is not a journal, or of a later release; or the URL is none.
+        ExtraMissing: What speaks to PostgreSQL is not installed.
+        DiskFull, OutputUnwritable, HomeBusy, DatabaseUnavailable: It cannot be used.
     """
 
     def __init__(self, place: Path | str) -> None:
         self._turn = threading.Lock()
-        # What a method returned from outlives a power cut.
-        super().__init__(place, ("synchronous = FULL",), RESTORE)
+        if is_url(place) and not place.startswith("sqlite"):
+            super().__init__(Postgresql(place))
+        else:  # what a method returned from outlives a power cut
+            super().__init__(place, ("synchronous = FULL",), RESTORE)
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:

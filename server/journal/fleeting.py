@@ -9,6 +9,7 @@ from typing import Any, get_args
 from common.tasks import Evaluation
 from common.update import Contribution
 from common.weights import Weights
+from server.journal.counted import Counted
 from server.journal.protocol import Course, Stage
 
 LONGEST_LATE = 100
@@ -25,7 +26,7 @@ class FleetingJournal:
         self._refused = _nobody()
         self._bases: dict[int, str] = {}
         self._updates: dict[int, set[str]] = {}  # whose were kept, by the round they were trained for
-        self._counted: dict[str, Evaluation] = {}
+        self._counted = Counted()
         self._memory: Weights = {}
         self._known: Mapping[str, Any] = {}
 
@@ -43,7 +44,7 @@ class FleetingJournal:
     def begin(self, course: Course) -> None:
         """See the protocol."""
         self._course = course
-        self._kept, self._counted = {}, {}
+        self._kept, self._counted = {}, Counted()
         self._refused = _nobody()
         self._bases[course.number] = course.base_digest
         self._bases.pop(course.number - LONGEST_LATE - 1, None)
@@ -96,12 +97,12 @@ class FleetingJournal:
 
     def count(self, evaluation: Evaluation) -> None:
         """See the protocol."""
-        self._counted[evaluation.site] = evaluation
+        self._counted.add(evaluation)
         self._refused["evaluate"].pop(evaluation.site, None)
 
-    def counted(self, number: int) -> dict[str, Evaluation]:
+    def counted(self, number: int) -> Mapping[str, Evaluation]:
         """See the protocol."""
-        return {site: self._counted[site] for site in sorted(self._counted)}
+        return self._counted
 
     def readmitted(self) -> list[tuple[int, str]]:
         """See the protocol."""
@@ -110,7 +111,7 @@ class FleetingJournal:
     def finish(self, number: int, entry: Mapping[str, Any]) -> None:
         """See the protocol."""
         self._entries.append(dict(entry))
-        self._course, self._kept, self._counted = None, {}, {}
+        self._course, self._kept, self._counted = None, {}, Counted()
 
     def end(self, status: str) -> None:
         """See the protocol."""

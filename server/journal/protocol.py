@@ -113,7 +113,7 @@ class RunJournal(Protocol):
         """A site's counts are in."""
         ...
 
-    def counted(self, number: int) -> dict[str, Evaluation]:
+    def counted(self, number: int) -> Mapping[str, Evaluation]:
         """The counts of a round's model by site, in the order of their names."""
         ...
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, Table, select
 
 from server.journal.protocol import Course
 from server.journal.tables import contribution as contributions
@@ -46,13 +47,13 @@ def state_of(connection: Connection, name: str) -> RunState | None:
     number = course.number if course else 0
     kept = select(contributions.c.site).where(of_round(contributions, row.id, number))
     refused = of_round(refusals, row.id, number) & (refusals.c.stage != "gate")
-    why = list(connection.execute(select(refusals).where(refused).order_by(refusals.c.site)))
+    why = by_site(connection, select(refusals).where(refused))
     return RunState(
         name=name,
         ended=row.ended is not None,
         finished=_finished(connection, row.id),
         course=course,
-        contributed=tuple(connection.scalars(kept.order_by(contributions.c.site))),
+        contributed=tuple(sorted(connection.scalars(kept))),
         refused={each.site: (each.reason, each.since) for each in why if each.stage != "late"},
         late={each.site: (each.reason, each.since) for each in why if each.stage == "late"},
     )
@@ -65,6 +66,11 @@ def course_of(connection: Connection, run: int) -> Course | None:
     if row is None or row.entry is not None:
         return None
     return Course(row.number, row.base_digest, tuple(row.asked), row.deadline, row.model_digest)
+
+
+def by_site(connection: Connection, query: Select[Any]) -> list[Row[Any]]:
+    """The rows in the order of their sites' names: Python's order, since each server has one of its own."""
+    return sorted(connection.execute(query), key=lambda row: str(row.site))
 
 
 def of_round(table: Table, run: int, number: int) -> ColumnElement[bool]:

@@ -195,7 +195,7 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
 @contextmanager
 def without_room(journal: Journal) -> Iterator[None]:
     """Let the file of a journal not grow during the block: SQLite says that the disk is full."""
-    engine = journal._database._engine
+    engine = journal._database._backend.reader
 
     def held(connection: Any) -> None:
         connection.exec_driver_sql("PRAGMA max_page_count = 1")  # SQLite makes of it what it has already

@@ -1,4 +1,4 @@
-"""Both journals keep the same course of a run; the durable one for any process, and for one at a time."""
+"""All journals keep the same course of a run; the durable ones for any process, and for one at a time."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ from common.tasks import Evaluation
 from common.update import Contribution
 from common.weights import digest
 from server.journal import Course, FleetingJournal, Journal, RunJournal
+from tests.integration.postgres import cluster, new_database
+
+__all__ = ["cluster", "new_database"]
 
 DELTA = {"b": np.arange(4, dtype=np.float32), "a": np.full((2, 3), 0.5, dtype=np.float32)}
 COURSE = Course(1, "0" * 64, ("alder", "birch"), 1e9)
@@ -27,15 +30,31 @@ def study() -> Study:
     return parse_study({"study": {"name": "kept", "labels": {"0": "left", "1": "right"}}})
 
 
+def place_of(kind: str, request: pytest.FixtureRequest) -> Path | str:
+    """Where a journal of this kind is kept."""
+    if kind == "postgres":
+        return str(request.getfixturevalue("new_database")())
+    return Path(request.getfixturevalue("tmp_path")) / "journal.db"
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def place(request: pytest.FixtureRequest) -> Path | str:
+    return place_of(request.param, request)
+
+
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Journal]:
-    with Journal(tmp_path / "journal.db") as journal:
+def database(place: Path | str) -> Iterator[Journal]:
+    with Journal(place) as journal:
         yield journal
 
 
-@pytest.fixture(params=["fleeting", "durable"])
-def journal(request: pytest.FixtureRequest, database: Journal, study: Study, tmp_path: Path) -> RunJournal:
-    return FleetingJournal() if request.param == "fleeting" else database.run("run", study, 0, tmp_path)
+@pytest.fixture(params=["fleeting", "sqlite", "postgres"])
+def journal(request: pytest.FixtureRequest, study: Study, tmp_path: Path) -> Iterator[RunJournal]:
+    if request.param == "fleeting":
+        yield FleetingJournal()
+        return
+    with Journal(place_of(request.param, request)) as database:
+        yield database.run("run", study, 0, tmp_path)
 
 
 def update(site: str, **about: Any) -> Contribution:
@@ -108,13 +127,15 @@ def test_doing_it_again_changes_nothing(journal: RunJournal) -> None:
     assert journal.refused(1, "train") == {"birch": "late"}
 
 
-def test_another_process_finds_all_of_it(database: Journal, study: Study, tmp_path: Path) -> None:
+def test_another_process_finds_all_of_it(
+    database: Journal, place: Path | str, study: Study, tmp_path: Path
+) -> None:
     first = database.run("run", study, 0, tmp_path, {"sites": 2})
     first.begin(COURSE)
     first.keep(update("alder"))
     first.refuse(1, "train", "birch", "no-reply: gone")
     assert database.unended() == {"run": {"sites": 2}}
-    with Journal(tmp_path / "journal.db") as reopened:
+    with Journal(place) as reopened:
         again = reopened.run("run", study, 0, tmp_path)
         assert again.course() == COURSE and list(again.kept(1)) == ["alder"]
         state = reopened.state("run")
@@ -163,6 +184,34 @@ def test_an_update_that_was_spoilt_on_the_disk_is_not_used(
     path.write_bytes(path.read_bytes()[:-1] + b"\x01")
     with pytest.raises(WeightsDamaged):
         journal.kept(1)
+
+
+def test_sites_come_in_the_order_in_which_updates_are_combined(
+    database: Journal, study: Study, tmp_path: Path
+) -> None:
+    """A server of another language sorts "b-1" behind "b0", and "B" behind "b"."""
+    sites = ["b0", "b-1", "b", "B", "a"]
+    journal = database.run("run", study, 0, tmp_path)
+    journal.begin(COURSE)
+    for site in sites:
+        journal.keep(update(site))
+        journal.count(counts(site))
+    assert (
+        journal.contributed(1) == tuple(journal.kept(1)) == tuple(journal.counted(1)) == tuple(sorted(sites))
+    )
+    for site in sites:
+        journal.refuse(1, "train", site, "late")
+    state = database.state("run")
+    assert state is not None
+    assert list(journal.refused(1, "train")) == list(state.refused) == sorted(sites)
+    assert state.contributed == tuple(sorted(sites))
+
+
+def test_what_a_site_says_cannot_stop_the_journal(database: Journal, study: Study, tmp_path: Path) -> None:
+    journal = database.run("run", study, 0, tmp_path)
+    journal.begin(COURSE)
+    journal.refuse(1, "train", "alder", "a\0b'); DROP TABLE run; --")
+    assert journal.refused(1, "train") == {"alder": "a\N{REPLACEMENT CHARACTER}b'); DROP TABLE run; --"}
 
 
 def test_only_a_run_that_goes_on_can_be_come_back_into(

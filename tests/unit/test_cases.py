@@ -268,9 +268,13 @@ def test_a_changed_manifest_changes_the_cases(
     assert torch.equal(after.steps[0], before.steps[0]) and torch.equal(after.steps[1:], before.steps[2:])
 
 
-def test_the_least_recently_used_cases_go_first(hospitals: Path, make_study: MakeStudy) -> None:
-    study, bytes_a_case = make_study(), 8 * 8 * 4
-    cache = CaseCache(limit_bytes=(6 + 8) * bytes_a_case)  # alder and birch, and nobody more
+@pytest.mark.parametrize(
+    "limit", [{"limit_bytes": (6 + 8) * 8 * 8 * 4}, {"most": 2}], ids=["bytes", "splits"]
+)
+def test_the_least_recently_used_cases_go_first(
+    limit: dict[str, int], hospitals: Path, make_study: MakeStudy
+) -> None:
+    study, cache = make_study(), CaseCache(**limit)  # alder and birch, and nobody more
     alder, birch = (
         cache.get(ManifestSource(hospitals, name), "train", study, CPU) for name in ("alder", "birch")
     )
