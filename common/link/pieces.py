@@ -7,6 +7,7 @@ weights. The bytes are the same, and whatever is not in the usual order is left 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -22,6 +23,11 @@ too long behind a piece: a slow line needs small ones.
 PIECE_S = 1.0
 """How long a piece may be under way."""
 
+AHEAD_BYTES = 2**16
+"""What is sent beside a piece before the other side has taken it."""
+
+_LATELY = 8  # pieces that the rate is judged by
+
 _DATA = BlobChunk.DESCRIPTOR.fields_by_name["data"].number << 3 | 2
 _VARINT, _BYTES = 0, 2
 
@@ -30,14 +36,17 @@ def paced(clock: Callable[[], float] = time.monotonic) -> Iterator[int]:
     """Sizes of the pieces of a blob, each for as much as the line has carried lately within ``PIECE_S``.
 
     Args:
-        clock: In seconds; looked at whenever a piece is asked for, which is when the line has taken the last.
+        clock: In seconds; looked at whenever a piece is asked for, which is when the last one is under way.
     """
-    size, began = LEAST_BYTES, clock()
+    size, sizes, times = LEAST_BYTES, deque[int](maxlen=_LATELY), deque([clock()], _LATELY + 1)
     while True:
         yield size
-        took, began = clock() - began, clock()
-        carried = int(size * PIECE_S / took) if took > 0 else MOST_BYTES
-        size = max(LEAST_BYTES, min(MOST_BYTES, 2 * size, carried))
+        sizes.append(size)
+        times.append(clock())
+        carried, took = sum(sizes) - AHEAD_BYTES - size, times[-1] - times[0]
+        if carried > 0:  # what is only under way says nothing about the line
+            fits = int(carried * PIECE_S / took) if took > 0 else MOST_BYTES
+            size = max(LEAST_BYTES, min(MOST_BYTES, 2 * size, fits))
 
 
 @dataclass(frozen=True, slots=True)

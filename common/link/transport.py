@@ -19,6 +19,7 @@ import grpc
 
 from common.errors import CertificateRefused
 from common.identity import Identity, coordinator_name, identity_of
+from common.link.pieces import AHEAD_BYTES
 
 Option = tuple[str, int | str]
 
@@ -50,7 +51,7 @@ _BOTH: tuple[Option, ...] = (
     # have a slow line taken for a dead one; so a message and this much is all that a stream has under way.
     # Pieces of weights are as large as the line is fast: at 20 kB/s an answer waits five seconds.
     ("grpc.http2.bdp_probe", 0),
-    ("grpc.http2.lookahead_bytes", 2**16),
+    ("grpc.http2.lookahead_bytes", AHEAD_BYTES),
     # A piece of weights in one frame: frames of the usual 16 KiB take a sixth more work.
     ("grpc.http2.max_frame_size", 2**20),
 )

@@ -2,44 +2,46 @@
 
 from __future__ import annotations
 
-from itertools import islice
+from itertools import pairwise
 
-from common.link.pieces import LEAST_BYTES, MOST_BYTES, PIECE_S, paced
+from common.link.pieces import AHEAD_BYTES, LEAST_BYTES, MOST_BYTES, PIECE_S, paced
 
 
-def sizes(rate_bytes_s: float, count: int) -> list[int]:
-    """The first pieces over a line of this rate."""
-    now, last, found = 0.0, 0, []
+def sizes(count: int, *rates_bytes_s: float) -> list[int]:
+    """The first pieces over a line of these rates, ``count`` over each.
+
+    A piece is taken at once while no more is under way than may be.
+    """
+    now, free, found = 0.0, 0.0, list[int]()  # free: when the line has carried all that it was given
 
     def clock() -> float:
         return now
 
     pieces = paced(clock)
-    for _ in range(count):
-        now += last / rate_bytes_s
-        last = next(pieces)
-        found.append(last)
+    for rate in rates_bytes_s:
+        for _ in range(count):
+            size = next(pieces)
+            found.append(size)
+            free = max(free, now) + size / rate
+            now = max(now, free - (AHEAD_BYTES + size) / rate)
     return found
 
 
 def test_they_begin_small_and_grow_to_the_largest_on_a_fast_line() -> None:
-    assert sizes(1e9, 7) == [LEAST_BYTES * 2**n for n in range(5)] + [MOST_BYTES] * 2
+    found = sizes(20, 1e9)
+    assert found[0] == LEAST_BYTES and found[-1] == MOST_BYTES
+    assert all(after <= 2 * before for before, after in pairwise(found))
 
 
-def test_on_a_slow_line_they_stay_small() -> None:
-    assert set(sizes(20_000, 20)) == {LEAST_BYTES}
+def test_on_a_slow_line_they_stay_small_from_the_first_one_on() -> None:
+    assert set(sizes(40, 20_000)) == {LEAST_BYTES}
 
 
 def test_in_between_each_takes_about_as_long_as_it_may() -> None:
-    for rate in (50_000, 200_000, 900_000):
-        assert abs(sizes(rate, 20)[-1] - rate * PIECE_S) <= 1
+    for rate in (100_000, 400_000, 900_000):
+        assert 0.3 * PIECE_S < sizes(60, rate)[-1] / rate <= 1.2 * PIECE_S
 
 
-def test_a_line_that_becomes_slow_gets_small_ones_at_once() -> None:
-    times = iter([0.0, 0.0, 0.0, 0.1, 0.1, 100.0, 100.0])
-    assert list(islice(paced(lambda: next(times)), 4)) == [
-        LEAST_BYTES,
-        2 * LEAST_BYTES,
-        4 * LEAST_BYTES,
-        LEAST_BYTES,
-    ]
+def test_they_follow_a_line_that_becomes_slow_and_fast_again() -> None:
+    found = sizes(60, 1e8, 50_000, 1e8)
+    assert found[59] == found[-1] == MOST_BYTES and found[119] < 2 * 50_000 * PIECE_S
