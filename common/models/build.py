@@ -13,7 +13,6 @@ from common.models.classifier import SequenceClassifier
 from common.models.encoders import Encoder, FrameEncoder, NoEncoder, RowEncoder
 from common.models.hog import HogFrames, HogRows
 from common.models.pooling import AttentionPool, LastPool, MaxPool, MeanPool
-from common.models.state import state_of
 from common.private.recurrent import GRU, LSTM, RNN
 from common.seeds import derive_seed
 from common.study import Model, Rows, Study
@@ -42,7 +41,8 @@ def initial_weights(study: Study, seed: int) -> dict[str, NDArray[Any]]:
     """The weights every site starts from: a function of study and seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive_seed(seed, "initial-weights"))
-        return state_of(build_model(study))
+        # The model itself is let go of, so its weights need no second copy.
+        return {name: tensor.numpy() for name, tensor in build_model(study).state_dict().items()}
 
 
 def _encoder(model: Model, sequence: Sequence) -> Encoder:

@@ -31,6 +31,11 @@ def _array(weights: Weights, name: str) -> Array:
     spec, buffer = spec_of(weights, name), BytesIO()
     described = {"descr": dtype_to_descr(spec.dtype), "fortran_order": False, "shape": spec.shape}
     write_array_header_1_0(buffer, described)
+    begin = buffer.tell()
+    if spec.size:  # all the room that it will need: a buffer that grows is copied
+        buffer.seek(begin + spec.size * spec.dtype.itemsize - 1)
+        buffer.write(b"\0")
+        buffer.seek(begin)
     for piece in pieces_of(weights, name):
         buffer.write(piece.data)
     return Array(dtype=str(spec.dtype), shape=spec.shape, stype=NUMPY, data=buffer.getvalue())

@@ -115,6 +115,10 @@ def test_who_is_too_late_is_called_off_and_asked_again(
     assert third["contributed"] == list(SITES)
 
 
+@pytest.mark.fault(
+    "the same, in a simulation, which keeps no journal",
+    "the model is bit-equal to that of a run with one",
+)
 def test_without_a_journal_on_the_disk_it_is_the_same(late: Callable[..., Runs], make_grid: MakeGrid) -> None:
     runs = late()
     runs.go("durable", make_grid())
@@ -135,6 +139,10 @@ def undisturbed() -> dict[str, Any]:
     return {}
 
 
+@pytest.mark.fault(
+    "nothing goes wrong in a study that takes late updates",
+    "a run writes down as many steps as there are cases of a coordinator that is killed",
+)
 def test_an_undisturbed_run_writes_all_of_this(late: Callable[..., Runs], make_grid: MakeGrid) -> None:
     assert late().go("run", make_grid()).writes == WRITES
 
@@ -167,6 +175,10 @@ def test_a_late_update_counts_once_wherever_the_coordinator_is_killed(
 # The gate
 
 
+@pytest.mark.fault(
+    "a late update is one that would have been refused in time",
+    "it is refused all the same, with the same code",
+)
 @pytest.mark.parametrize(
     ("fault", "code"),
     [
@@ -192,6 +204,10 @@ def test_a_late_update_is_judged_as_any_other(
     assert second["missing"]["dogwood"].startswith(f"{code}: ")
 
 
+@pytest.mark.fault(
+    "an update is refused while a round waits for enough of them",
+    "it does not count among them: the round waits for another",
+)
 def test_an_update_that_the_gate_refuses_is_not_enough(
     late: Callable[..., Runs], make_grid: MakeGrid, faults: Any
 ) -> None:
@@ -206,6 +222,10 @@ def test_an_update_that_the_gate_refuses_is_not_enough(
 # Who decides when a round closes
 
 
+@pytest.mark.fault(
+    "enough hospitals have answered for the study, and fewer than `min_sites`",
+    "the round waits",
+)
 def test_min_sites_holds_whatever_is_enough(late: Callable[..., Runs], make_grid: MakeGrid) -> None:
     runs = late(rounds=1, enough=0.1, min_sites=4)
     runs.go("run", make_grid({}, slow={"dogwood": 3, "cedar": 2}))
@@ -213,6 +233,10 @@ def test_min_sites_holds_whatever_is_enough(late: Callable[..., Runs], make_grid
     assert entry["contributed"] == list(SITES)
 
 
+@pytest.mark.fault(
+    "half of the hospitals are still at the round before",
+    "the round waits for their late updates where it has too few without",
+)
 def test_a_round_that_needs_them_waits_for_latecomers(late: Callable[..., Runs], make_grid: MakeGrid) -> None:
     """With half of the sites at work, the other half is asked, and is too few without a late update."""
     runs = late(rounds=2, enough=0.5, min_sites=2)
@@ -230,6 +254,10 @@ IN_THE_SECOND_ROUND = 13
 """The write after which all is known of the second round but what its sites answer."""
 
 
+@pytest.mark.fault(
+    "somebody asks while a hospital is still at an earlier round",
+    "`consilium study status` names it, the round that it is at, and since when",
+)
 def test_the_status_names_who_is_still_at_work(late: Callable[..., Runs], make_grid: MakeGrid) -> None:
     runs = late()
     runs.go("run", make_grid(), dies_at=IN_THE_SECOND_ROUND, after=True)
@@ -242,6 +270,10 @@ def test_the_status_names_who_is_still_at_work(late: Callable[..., Runs], make_g
     }
 
 
+@pytest.mark.fault(
+    "somebody asks after an update came too late",
+    "`consilium study status` names whose it was",
+)
 def test_the_status_names_whose_update_was_too_late(late: Callable[..., Runs], make_grid: MakeGrid) -> None:
     runs = late(late_rounds=0)
     grid = make_grid(kind=ForgetfulLateGrid)
