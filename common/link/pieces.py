@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from common.link.link_pb2 import BlobChunk
 
-LEAST_BYTES, MOST_BYTES = 2**15, 2**20
+LEAST_BYTES, MOST_BYTES = 2**14, 2**20
 """Sizes of pieces.
 
 A call in which nothing arrives for a while is taken for a dead one, and so is a line on which an answer waits
@@ -23,7 +23,7 @@ too long behind a piece: a slow line needs small ones.
 PIECE_S = 1.0
 """How long a piece may be under way."""
 
-AHEAD_BYTES = 2**16
+AHEAD_BYTES = 2**14
 """What is sent beside a piece before the other side has taken it."""
 
 _LATELY = 8  # pieces that the rate is judged by

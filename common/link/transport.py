@@ -49,7 +49,7 @@ _BOTH: tuple[Option, ...] = (
     *keepalive(KEEPALIVE_TIME_MS, KEEPALIVE_TIMEOUT_MS),
     # An answer waits behind the bytes that are under way. A window that grows with the queue it makes would
     # have a slow line taken for a dead one; so a message and this much is all that a stream has under way.
-    # Pieces of weights are as large as the line is fast: at 20 kB/s an answer waits five seconds.
+    # Pieces of weights are as large as the line is fast: at 20 kB/s an answer waits two seconds.
     ("grpc.http2.bdp_probe", 0),
     ("grpc.http2.lookahead_bytes", AHEAD_BYTES),
     # A piece of weights in one frame: frames of the usual 16 KiB take a sixth more work.
