@@ -28,7 +28,7 @@ from common.files import written_atomically
 
 Weights = Mapping[str, NDArray[Any]]
 
-PIECE = 2**20
+PIECE = 2**17
 """Elements of an array that are worked at together: what fits into a cache, or nearly."""
 
 _DTYPES = {
