@@ -17,6 +17,7 @@ import pytest
 from client.link import Timing as SiteTiming
 from client.link import link_client
 from common.link import transport
+from common.link.pieces import PIECE_S
 from common.link.transport import KEEPALIVE_TIME_MS, KEEPALIVE_TIMEOUT_MS, Option, channel
 from common.weights import digest, load_weights
 from server.link import server as link_server
@@ -35,6 +36,20 @@ RESET_SOCKETS = [
 ROUNDS = 2
 LARGE = {"hidden": 512}
 """A model of 3.2 MB, which travels in four pieces."""
+
+
+_OPTIONS = link_server._OPTIONS
+
+
+@contextmanager
+def in_real_time() -> Iterator[None]:
+    """What is made during the block waits as long as in life, also while another federation is scaled."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("server.link.server._OPTIONS", _OPTIONS)
+        patch.setattr("client.link.dialling.channel", channel)
+        patch.setattr("client.daemon.daemon.link_client", link_client)
+        patch.setattr("common.link.pieces.PIECE_S", PIECE_S)
+        yield
 
 
 @contextmanager
@@ -57,6 +72,7 @@ def scaled() -> Iterator[None]:
         patch.setattr("server.link.server._OPTIONS", _with(link_server._OPTIONS, alive))
         patch.setattr("client.link.dialling.channel", partial(channel, options=options))
         patch.setattr("client.daemon.daemon.link_client", partial(link_client, timing=timing))
+        patch.setattr("common.link.pieces.PIECE_S", PIECE_S / SCALE)
         yield
 
 

@@ -89,11 +89,13 @@ def test_a_black_hole(directions: tuple[Direction, ...], quick: Studies, undistu
     "a line of 20 kB/s, on which a model takes ten seconds (scaled), and half a second for a packet",
     "the study takes as long as it takes; the model is bit-equal",
 )
-def test_a_slow_line(quick: Studies, undisturbed: str) -> None:
+def test_a_slow_line(quick: Studies) -> None:
+    size = {"hidden": 128}  # 200 kB
+    undisturbed = quick.model(quick.begin("undisturbed-middling", model=size))
     wire = quick.wire("alder")
-    wire.rate_bytes_s, wire.delay_s = 20_000.0, 0.5 / SCALE
+    wire.rate_bytes_s, wire.delay_s = 20_000.0 * SCALE, 0.5 / SCALE
     try:
-        assert quick.model(quick.begin("slow-line")) == undisturbed
+        assert quick.model(quick.begin("slow-line", model=size)) == undisturbed
     finally:
         wire.mend()
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.faults.injector.network import FaultyWire
-from tests.faults.link import LARGE, RESET_SOCKETS, ROUNDS, Studies, studies
+from tests.faults.link import LARGE, RESET_SOCKETS, ROUNDS, Studies, in_real_time, studies
 
 SITES = ("alder", "birch", "cedar")
 CUTS_S = {"alder": 5.0, "birch": 30.0, "cedar": 120.0}
@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), *RESET_SOCKETS]
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studies]:
     """Three hospitals, whose link has the waiting times that it has in life."""
-    with pytest.MonkeyPatch.context() as patch:
+    with in_real_time(), pytest.MonkeyPatch.context() as patch:
         patch.setattr("tests.attacks.federation.WAIT_S", 600.0)
         with studies(tmp_path_factory.mktemp("real"), *SITES) as made:
             yield made
