@@ -61,6 +61,7 @@ TOUCHES_DATA: tuple[str, ...] = (
     "common/identity/keys.py",
     "common/identity/vault.py",
     "common/link/__init__.py",
+    "common/link/blob_folder.py",
     "common/link/blobs.py",
     "common/link/envelope.py",
     "common/link/records.py",

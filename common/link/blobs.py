@@ -1,8 +1,8 @@
 """Weights on their way, as files that are named by the SHA-256 of their bytes.
 
-A blob that is not complete lies beside the others as ``DIGEST.SIZE.partial``: its size when complete stands
-in its name, so that the room it will need is kept for it by all processes, also after a restart. Whoever
-writes to it holds a lock on it, which ends with the process.
+A blob that is not complete lies beside the others: its size when complete stands in its name, so that the
+room it will need is kept for it by all processes, also after a restart. Whoever writes to it holds a lock on
+it, which ends with the process.
 
 Invariants, with any process killed at any moment and several of them at work in one folder:
 
@@ -14,31 +14,25 @@ Invariants, with any process killed at any moment and several of them at work in
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import mmap
 import os
-import re
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import suppress
 from io import FileIO
 from pathlib import Path
 from typing import TypeVar
 
 from common.chain import locked, sync_folder
 from common.errors import BlobRefused
-from common.files import unwritable
+from common.link.blob_folder import MOST_BLOBS, BlobFolder, total_of, unlink_unused
 from common.link.running import Piece, Running
 
 Parts = Sequence[Piece]
 T = TypeVar("T")
 
-MOST_BLOBS = 2**14
-_DIGEST = re.compile(r"[0-9a-f]{64}")
-_UNFINISHED = re.compile(r"([0-9a-f]{64})\.([0-9]{1,19})\.partial")
-_LOCK = "lock"
 # Two changes of a file within one tick of the kernel's clock leave the same time behind.
 _TICK_NS = 100_000_000
 _Stamp = tuple[int, int, int, int]
@@ -71,11 +65,10 @@ class BlobStore:
     def __init__(self, folder: Path, limit_bytes: int, *, durable: bool = True) -> None:
         self.folder = folder
         self.limit_bytes = limit_bytes
+        self._folder = BlobFolder(folder, limit_bytes)
         self._durable = durable
         self._running: dict[str, Running] = {}
         self._sound: dict[str, _Stamp] = {}
-        with self._coded():
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def put(self, parts: Parts, digest: str | None = None) -> str:
         """The blob's digest, once all of it is here.
@@ -92,14 +85,14 @@ class BlobStore:
         if self._renewed(digest):
             return digest
         size = sum(memoryview(part).nbytes for part in parts)
-        with self._coded(), self._writing(digest, size) as file:
+        with self._folder.coded(), self._folder.writing(digest, size) as file:
             if file is None:
                 return digest
             try:
                 self._write_checked(file, parts, digest)
                 self._complete(digest, size, file)
             except BaseException:  # nobody will go on with it: its room is given back
-                self._unfinished(digest, size).unlink(missing_ok=True)
+                self._folder.unfinished(digest, size).unlink(missing_ok=True)
                 raise
         return digest
 
@@ -112,14 +105,14 @@ class BlobStore:
         """
         if self._renewed(digest):
             return
-        size, path = other.size(digest), other._path(digest)
+        size, path = other.size(digest), other._folder.blob(digest)
         try:
             if self._durable:
                 with path.open("rb") as file:
                     os.fsync(file.fileno())
-            with self._locked():
-                self._require_room(size)
-                self._path(digest).hardlink_to(path)
+            with self._folder.locked():
+                self._folder.require_room(size)
+                self._folder.blob(digest).hardlink_to(path)
             if self._durable:
                 sync_folder(self.folder)
         except OSError:  # another disk, or one that knows no links
@@ -127,7 +120,7 @@ class BlobStore:
 
     def has(self, digest: str) -> bool:
         """Whether all of the blob is here."""
-        return self._path(digest).is_file()
+        return self._folder.has(digest)
 
     def size(self, digest: str) -> int:
         """Length of the blob in bytes.
@@ -136,7 +129,7 @@ class BlobStore:
             BlobRefused: It is not here, or not all of it.
         """
         try:
-            return self._path(digest).stat().st_size
+            return self._folder.blob(digest).stat().st_size
         except OSError:
             raise BlobRefused(f"blob {digest[:12]} is not in the store") from None
 
@@ -149,7 +142,7 @@ class BlobStore:
         Raises:
             BlobRefused: It is not here, or its bytes are others; then it is removed, to be sent again.
         """
-        path, began_ns = self._path(digest), time.time_ns()
+        path, began_ns = self._folder.blob(digest), time.time_ns()
         try:
             with path.open("rb") as file:
                 status = os.fstat(file.fileno())
@@ -178,7 +171,7 @@ class BlobStore:
 
     def offset(self, digest: str) -> int:
         """How many bytes of the blob are here, from its beginning."""
-        for path in (self._path(digest), *self._all_unfinished(digest)):
+        for path in (self._folder.blob(digest), *self._folder.all_unfinished(digest)):
             with suppress(FileNotFoundError):
                 return path.stat().st_size
         return 0
@@ -200,7 +193,7 @@ class BlobStore:
         """
         if not 0 <= offset <= offset + len(data) <= total:
             raise BlobRefused(f"{len(data)} bytes at {offset} of a blob of {total}")
-        with self._coded(), self._writing(digest, total) as file:
+        with self._folder.coded(), self._folder.writing(digest, total) as file:
             if file is None:
                 return self.size(digest)
             size = file.seek(0, os.SEEK_END)
@@ -221,8 +214,8 @@ class BlobStore:
                 names, and all of them are gone.
             DiskFull, OutputUnwritable: It cannot be written.
         """
-        with self._coded():
-            for path in self._all_unfinished(digest):
+        with self._folder.coded():
+            for path in self._folder.all_unfinished(digest):
                 # Another process may have completed or removed it since.
                 with suppress(FileNotFoundError), locked(path, os.O_RDWR) as file:
                     self._finish(digest, path, file)
@@ -235,8 +228,8 @@ class BlobStore:
         Raises:
             OutputUnwritable: It cannot be removed.
         """
-        with self._coded():
-            for path in (self._path(digest), *self._all_unfinished(digest)):
+        with self._folder.coded():
+            for path in (self._folder.blob(digest), *self._folder.all_unfinished(digest)):
                 path.unlink(missing_ok=True)
         self._forget(digest)
 
@@ -251,17 +244,17 @@ class BlobStore:
         Raises:
             OutputUnwritable: One cannot be removed.
         """
-        with self._coded(), self._locked():
+        with self._folder.coded(), self._folder.locked():
             oldest = time.time() - untouched_s
-            for path, status in self._files():
+            for path, status in self._folder.files():
                 digest = path.name[:64]
                 if digest not in digests and status.st_mtime <= oldest:
-                    _unlink_unused(path)
+                    unlink_unused(path)
                     self._forget(digest)
 
     def _finish(self, digest: str, path: Path, file: FileIO) -> None:
         """Complete one unfinished file, or remove it."""
-        total, size = _total(path.name), file.seek(0, os.SEEK_END)
+        total, size = total_of(path), file.seek(0, os.SEEK_END)
         if size < total:
             raise BlobRefused(f"blob {digest[:12]} has {size} of {total} bytes")
         running = self._caught_up(digest, file)
@@ -279,8 +272,8 @@ class BlobStore:
         os.utime(file.fileno())
         if self._durable:
             os.fsync(file.fileno())
-        with self._locked():  # who counts the bytes sees it under one name
-            self._unfinished(digest, total).replace(self._path(digest))
+        with self._folder.locked():  # who counts the bytes sees it under one name
+            self._folder.unfinished(digest, total).replace(self._folder.blob(digest))
         if self._durable:
             sync_folder(self.folder)
         self._forget(digest)
@@ -315,41 +308,10 @@ class BlobStore:
         running.catch_up(file)
         return running
 
-    @contextmanager
-    def _writing(self, digest: str, total: int) -> Iterator[FileIO | None]:
-        """The blob's unfinished file, locked; None once the blob is complete."""
-        with ExitStack() as stack:
-            file = None
-            while file is None and not self.has(digest):
-                path = self._begun(digest, total)
-                with suppress(FileNotFoundError):  # another completed or removed it before it was locked
-                    file = stack.enter_context(locked(path, os.O_RDWR))
-            yield file
-
-    def _begun(self, digest: str, total: int) -> Path:
-        """The blob's unfinished file: made if there is room for all that will be in it, unless complete."""
-        path = self._unfinished(digest, total)
-        if path.exists():
-            return path
-        with self._locked():
-            if self.has(digest):
-                return path
-            for other in self._all_unfinished(digest):
-                if other != path:  # of another length: one of the two is not what the digest names
-                    other.unlink(missing_ok=True)
-            self._require_room(total)
-            path.touch(mode=0o600)
-        return path
-
-    def _require_room(self, total: int) -> None:
-        sizes = [max(status.st_size, _total(path.name)) for path, status in self._files()]
-        if sum(sizes) + total > self.limit_bytes or len(sizes) >= MOST_BLOBS:
-            raise BlobRefused(f"no room for {total} bytes beside {len(sizes)} blobs of {sum(sizes)}")
-
     def _renewed(self, digest: str) -> bool:
         """Whether the blob is here; then it counts as put just now."""
-        path = self._path(digest)
-        with self._coded(), self._locked():
+        path = self._folder.blob(digest)
+        with self._folder.coded(), self._folder.locked():
             if not path.is_file():
                 return False
             known = self._sound.get(digest) == _stamp(path.stat())
@@ -362,51 +324,12 @@ class BlobStore:
         self._running.pop(digest, None)
         self._sound.pop(digest, None)
 
-    def _path(self, digest: str) -> Path:
-        if not _DIGEST.fullmatch(digest):
-            raise BlobRefused("a name that is no SHA-256 in lower-case hexadecimal")
-        return self.folder / digest
-
-    def _unfinished(self, digest: str, total: int) -> Path:
-        return self._path(digest).with_name(f"{digest}.{total}.partial")
-
-    def _all_unfinished(self, digest: str) -> list[Path]:
-        self._path(digest)
-        return sorted(self.folder.glob(f"{digest}.*.partial"))
-
-    def _files(self) -> Iterator[tuple[Path, os.stat_result]]:
-        """All blobs, complete or not."""
-        with os.scandir(self.folder) as entries:
-            for entry in entries:
-                if _DIGEST.fullmatch(entry.name) or _UNFINISHED.fullmatch(entry.name):
-                    with suppress(FileNotFoundError):
-                        yield self.folder / entry.name, entry.stat()
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """During the block nobody else begins or removes a blob."""
-        with locked(self.folder / _LOCK, os.O_RDWR | os.O_CREAT):
-            yield
-
-    @contextmanager
-    def _coded(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise unwritable(self.folder, error) from None
-
 
 def _cut(view: memoryview, sizes: Iterator[int]) -> Iterator[memoryview]:
     while view:
         size = next(sizes)
         yield view[:size]
         view = view[size:]
-
-
-def _total(name: str) -> int:
-    """Size that a file will have by its name, 0 where that says nothing."""
-    found = _UNFINISHED.fullmatch(name)
-    return int(found[2]) if found else 0
 
 
 def _mapped(handle: int, size: int) -> memoryview:
@@ -429,10 +352,3 @@ def _remember(known: dict[str, T], digest: str, value: T) -> None:
     if len(known) >= MOST_BLOBS:
         known.clear()
     known[digest] = value
-
-
-def _unlink_unused(path: Path) -> None:
-    """Remove the file, unless somebody is writing to it."""
-    unused = locked(path, os.O_RDWR, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    with suppress(FileNotFoundError, BlockingIOError), unused:
-        path.unlink()

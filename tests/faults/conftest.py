@@ -13,6 +13,7 @@ import pytest
 # First: gRPC reads while it loads what a link's module sets.
 from tests.faults.link import Studies, scaled, studies  # isort: skip
 
+from client.site import Site
 from common.study import Study
 from server.journal import DurableJournal, Journal
 from server.study_run import RunPlan, run_study
@@ -36,6 +37,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Reporter(Path(page) if page else None), "reliability")
 
 
+SITES = ("alder", "birch", "cedar", "dogwood")
 WRITES = ("begin", "keep", "refuse", "trained", "count", "finish", "end")
 TWO_ROUNDS: dict[str, Any] = {
     "federation": {"strategy": {"name": "fedadam"}, "rounds": 2, "average_last": 2, "evaluate_every": 1}
@@ -121,6 +123,21 @@ def whole(
     runs = Runs(folder, make_study(**TWO_ROUNDS), lambda: small_hospitals.FaultyGrid(sites))
     runs.go("whole", runs.grid())
     return folder / "whole"
+
+
+@pytest.fixture
+def sites(site_of: Callable[..., Site], tmp_path: Path) -> Callable[[str], list[Site]]:
+    """Four hospitals that keep what outlives a task, and a ledger, in a folder of this name."""
+
+    def make(name: str) -> list[Site]:
+        folder = tmp_path / f"sites-{name}"
+        folder.mkdir(exist_ok=True)
+        return [
+            site_of(each, state=str(folder / each), ledger=str(folder / f"{each}.jsonl"), noise_seed=1)
+            for each in SITES
+        ]
+
+    return make
 
 
 @pytest.fixture(scope="module")

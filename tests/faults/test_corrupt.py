@@ -16,11 +16,10 @@ from client.ledger import Ledger
 from client.site import Site
 from common.errors import ConsiliumError, WeightsDamaged
 from common.study import Study
-from tests.faults.conftest import Killed, Runs
+from tests.faults.conftest import SITES, Killed, Runs
 from tests.faults.disk import DAMAGES, flipped, spoil
 from tests.unit.conftest import FaultyGrid
 
-SITES = ("alder", "birch", "cedar", "dogwood")
 ROUND = 1 + len(SITES) + 1 + len(SITES) + 1  # writes of the journal: begun, kept, trained, counted, finished
 KEPT, TRAINED, COUNTED = ROUND + 3, ROUND + 6, ROUND + 9  # in the second round
 PRIVATE = {"noise_multiplier": 1.0, "sample_rate": 0.25, "target_delta": 1e-3, "accountant": "rdp"}
@@ -205,20 +204,6 @@ def private(runs: Runs, make_study: Callable[..., Study], monkeypatch: pytest.Mo
     training = {"optimizer": "sgd", "batch_size": 2}
     federation = {"rounds": 2, "codec": "int8"}
     return runs.of(make_study(federation=federation, training=training, privacy=PRIVATE))
-
-
-@pytest.fixture
-def sites(site_of: Callable[..., Site], tmp_path: Path) -> Callable[[str], list[Site]]:
-    """The hospitals, with all that they keep in a folder of this name."""
-
-    def make(name: str) -> list[Site]:
-        folder = tmp_path / f"sites-{name}"
-        folder.mkdir(exist_ok=True)
-        return [
-            site_of(s, state=str(folder / s), ledger=str(folder / f"{s}.jsonl"), noise_seed=1) for s in SITES
-        ]
-
-    return make
 
 
 def lines(site: Site) -> list[tuple[int, bool]]:

@@ -17,7 +17,7 @@ from common.errors import ConsiliumError, DiskFull, OutputUnwritable
 from common.study import Study
 from server.journal import Journal
 from server.study_run import run_study
-from tests.faults.conftest import Runs
+from tests.faults.conftest import SITES, Runs
 from tests.faults.disk import Disk, disk, without_room
 
 __all__ = ["disk"]
@@ -28,24 +28,8 @@ PRIVATE = {
     "target_delta": 1e-3,
     "accountant": "rdp",
 }
-NAMES = ("alder", "birch", "cedar", "dogwood")
 FULL = "the disk is full where the coordinator writes "
 GOES_ON = "stops with `disk-full`; with room, started again, it goes on to the same model"
-
-
-@pytest.fixture
-def sites(site_of: Callable[..., Site], tmp_path: Path) -> Callable[[str], list[Site]]:
-    """Four hospitals that keep what outlives a task, and a ledger, in a folder of this name."""
-
-    def make(name: str) -> list[Site]:
-        folder = tmp_path / f"sites-{name}"
-        folder.mkdir(exist_ok=True)
-        return [
-            site_of(each, state=str(folder / each), ledger=str(folder / f"{each}.jsonl"), noise_seed=1)
-            for each in NAMES
-        ]
-
-    return make
 
 
 def model(runs: Runs, name: str) -> bytes:
@@ -218,7 +202,7 @@ def test_a_site_has_no_room_for_a_while(
     grid = private.grid(*there)
     record = run_study(grid, replace(private.plan("cut"), patience_s=60.0))
     assert record.status == "completed" and len(disk.refused) == 2
-    assert [entry["contributed"] for entry in record.rounds] == [list(NAMES)] * 2
+    assert [entry["contributed"] for entry in record.rounds] == [list(SITES)] * 2
     assert model(private, "cut") == model(private, "whole")
     assert [lines(site) for site in there] == [lines(site) for site in quiet]
     assert len(lines(there[0])) == 2 and all(settled for _, settled in lines(there[0]))

@@ -16,9 +16,8 @@ from client.ledger import Ledger
 from client.site import Site
 from common.study import Study
 from server.study_run import run_study
-from tests.faults.conftest import Runs
+from tests.faults.conftest import SITES, Runs
 
-SITES = ("alder", "birch", "cedar", "dogwood")
 PRIVATE = {"noise_multiplier": 1.0, "sample_rate": 0.25, "target_delta": 1e-3, "accountant": "rdp"}
 ERRORS = {
     "memory": (MemoryError("no more"), "out-of-memory"),
@@ -36,20 +35,6 @@ def failing(becomes: str, *whats: str) -> Any:
         marks = pytest.mark.fault(told, becomes.format(ERRORS[what][1]))
         cases.append(pytest.param(*ERRORS[what], marks=marks, id=what))
     return pytest.mark.parametrize(("error", "code"), cases)
-
-
-@pytest.fixture
-def sites(site_of: Callable[..., Site], tmp_path: Path) -> Callable[[str], list[Site]]:
-    """The hospitals, with all that they keep in a folder of this name."""
-
-    def make(name: str) -> list[Site]:
-        folder = tmp_path / f"sites-{name}"
-        folder.mkdir(exist_ok=True)
-        return [
-            site_of(s, state=str(folder / s), ledger=str(folder / f"{s}.jsonl"), noise_seed=1) for s in SITES
-        ]
-
-    return make
 
 
 @pytest.fixture

@@ -192,14 +192,14 @@ def test_a_blob_is_put_over_whatever_was_left_of_it(store: BlobStore) -> None:
 def test_a_blob_that_another_completes_at_that_moment_is_not_begun_again(
     store: BlobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looked = store.has
+    looked = store._folder.has
 
     def just_before(digest: str) -> bool:
-        monkeypatch.setattr(store, "has", looked)
+        monkeypatch.setattr(store._folder, "has", looked)
         reopened(store).put([DATA])
         return False
 
-    monkeypatch.setattr(store, "has", just_before)
+    monkeypatch.setattr(store._folder, "has", just_before)
     assert store.append(DIGEST, 20, len(DATA), DATA[20:]) == len(DATA)
     assert names(store) == [DIGEST]
 
@@ -319,7 +319,7 @@ def test_the_limit_counts_what_was_announced(store: BlobStore) -> None:
 
 
 def test_only_so_many_blobs_are_kept(store: BlobStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(common.link.blobs, "MOST_BLOBS", 2)
+    monkeypatch.setattr("common.link.blob_folder.MOST_BLOBS", 2)
     store.put([b"a"])
     store.append("0" * 64, 0, 0, b"")
     with pytest.raises(BlobRefused):
@@ -371,7 +371,9 @@ def test_keep_leaves_what_is_being_written(store: BlobStore) -> None:
 @pytest.mark.parametrize(
     ("number", "error"), [(errno.ENOSPC, DiskFull), (errno.EDQUOT, DiskFull), (errno.EIO, OutputUnwritable)]
 )
-@pytest.mark.parametrize("where", ["_write", "sync_folder", "os.fsync", "locked"])
+@pytest.mark.parametrize(
+    "where", ["blobs._write", "blobs.sync_folder", "blobs.os.fsync", "blob_folder.locked blobs.locked"]
+)
 def test_a_disk_that_fails_is_a_coded_error(
     store: BlobStore,
     monkeypatch: pytest.MonkeyPatch,
@@ -381,10 +383,11 @@ def test_a_disk_that_fails_is_a_coded_error(
 ) -> None:
     store.append(DIGEST, 0, len(DATA), DATA)
     with monkeypatch.context() as patched:
-        patched.setattr(f"common.link.blobs.{where}", fail_with(number))
+        for name in where.split():
+            patched.setattr(f"common.link.{name}", fail_with(number))
         with pytest.raises(error):
             store.put([b"other"])
-        if where == "_write":
+        if where == "blobs._write":
             with pytest.raises(error):
                 store.append("0" * 64, 0, 9, b"x")
         else:
