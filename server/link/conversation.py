@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -16,6 +17,7 @@ from common.errors import (
     ConsiliumError,
     EnvelopeRefused,
     EnvelopeReplayed,
+    MachineError,
     ProtocolMismatch,
     TrustError,
 )
@@ -28,6 +30,8 @@ from server.link.replies import Replies, contract_of
 from server.link.sessions import HELLO_S, Session, Sessions
 from server.link.speaker import enveloped, sealed_in
 from server.link.store import Tasks
+
+log = logging.getLogger("consilium.coordinator.link")
 
 MOST_FACTS = 64
 MOST_HELD = 1000
@@ -85,7 +89,11 @@ class Conversations:
             yield from session.outgoing()
         finally:
             session.end()
-            self._part(session)
+            try:
+                self._part(session)
+            except MachineError as error:
+                # Nobody is there any more to be told, and the site's next session is noted again.
+                log.warning("the end of a session is not in the audit log: %s", error.code)
 
     def _part(self, session: Session) -> None:
         """Note that a session is over, or that it never began."""

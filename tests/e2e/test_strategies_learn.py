@@ -10,8 +10,16 @@ from common.study import STRATEGY_NAMES
 from server.study_run import RunPlan, run_study
 from tests.e2e.conftest import Federation
 
+ONE_OF_EACH_KIND = ("fedadam", "fedmedian", "multikrum", "qfedavg")
 
-@pytest.mark.parametrize("strategy", STRATEGY_NAMES)
+
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        name if name in ONE_OF_EACH_KIND else pytest.param(name, marks=pytest.mark.slow)
+        for name in STRATEGY_NAMES
+    ],
+)
 def test_every_strategy_finds_lesions(strategy: str, federation: Federation, tmp_path: Path) -> None:
     study = federation.study(strategy=strategy, evaluate_every=12)
     record = run_study(

@@ -82,6 +82,7 @@ def test_a_hospital(running: Machines, undisturbed: str) -> None:
     "the coordinator's daemon is stopped (`systemctl stop`) during a study",
     "the study stands at `interrupted` and goes on at the next start; the model is bit-equal",
 )
+@pytest.mark.slow
 def test_the_coordinator_that_is_stopped_goes_on_later(running: Machines, undisturbed: str) -> None:
     contract = running.begin("coordinator-stopped")
     running.in_round(contract, 2)

@@ -32,11 +32,14 @@ def undisturbed_large(quick: Studies) -> str:
     [
         pytest.param(
             each,
-            marks=pytest.mark.fault(
-                f"the network is cut for {each} s (scaled), for one hospital in mid-upload, for another "
-                "while it trains",
-                GOES_ON,
-            ),
+            marks=[
+                pytest.mark.fault(
+                    f"the network is cut for {each} s (scaled), for one hospital in mid-upload, for another "
+                    "while it trains",
+                    GOES_ON,
+                ),
+                *([pytest.mark.slow] if each > 5 else []),
+            ],
         )
         for each in (5, 30, 120)
     ],

@@ -149,6 +149,7 @@ def test_answers_are_those_of_a_direct_call_however_many_workers_there_are(
         grid.close()
 
 
+@pytest.mark.slow
 def test_there_are_no_more_workers_than_sites(grid_of: Callable[..., InProcessGrid]) -> None:
     grid = grid_of(50)
     assert len(grid._workers) == 5

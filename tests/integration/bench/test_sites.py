@@ -26,6 +26,7 @@ def test_memory_of_a_process_that_another_one_started_counts() -> None:
     assert anonymous_bytes(child.pid) == 0
 
 
+@pytest.mark.slow
 def test_figures() -> None:
     figures = {figure.name: figure for figure in measure(few=3, many=60).figures}
     ratio = figures["memory_ratio_60_to_3"]

@@ -11,10 +11,12 @@ import grpc
 import pytest
 from flwr.app import Message, RecordDict
 
+from common.errors import DiskFull
 from common.link.envelope import Sealed
 from common.link.link_pb2 import BlobRequest, FromSite, Heartbeat, Hello, Progress, Status
 from server.link.grid import LinkGrid
 from server.link.home import CoordinatorHome
+from server.link.log import LinkLog
 from server.link.server import LinkServer
 from server.link.sessions import MOST_UNREAD
 from tests.integration.link.hospital import CONTRACT, Clock, Hospital, envelope_of
@@ -51,6 +53,35 @@ def test_a_site_is_welcome(alder: Hospital, server: LinkServer, told: Told, home
     assert told("link.connected", site="alder", session="s-1", version="9.9", code_digest="a" * 64)
     assert told("link.disconnected", site="alder", session="s-1", code=None)
     assert server.present() == []
+
+
+def test_a_session_whose_end_cannot_be_noted_is_over_all_the_same(
+    alder: Hospital,
+    server: LinkServer,
+    told: Told,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def note(log: LinkLog, event: str, **facts: Any) -> None:
+        if event == "link.disconnected":
+            raise DiskFull("audit.jsonl")
+        noted(log, event, **facts)
+
+    noted = LinkLog.note
+    monkeypatch.setattr(LinkLog, "note", note)
+    with alder.calling() as line:
+        line.say(hello=alder.hello(session_id="s-1"))
+        line.expect("welcome")
+    until = time.monotonic() + 10
+    while "the end of a session is not in the audit log: disk-full" not in caplog.text:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    assert server.present() == []
+    monkeypatch.undo()
+    with alder.calling() as line:  # the next one is as if nothing had been
+        line.say(hello=alder.hello(session_id="s-2"))
+        line.expect("welcome")
+    assert told("link.disconnected", site="alder", session="s-2")
 
 
 @pytest.mark.parametrize(
