@@ -23,12 +23,13 @@ from client.devices import choose_device, describe_device
 from client.leaving import leaving_update, left_out_before
 from client.policy import check_policy, limit_gpu
 from client.site import Site, site_of
-from client.trainer import LocalPlan, mean_loss, predict, train
+from client.trainer import LocalPlan, evaluated, mean_loss, predict, train
 from client.workbench import Workbench
 from common import __version__
 from common.errors import ConsiliumError, TaskInvalid
-from common.metrics import EvaluationSums
-from common.models import SequenceClassifier, build_model, load_state
+from common.learning import learning_of
+from common.metrics import EvaluationSums, sums_kind
+from common.models import SequenceClassifier, SequenceModel, build_model, load_state
 from common.seeds import derive_seed
 from common.sequences import Cases
 from common.study import Study, from_canonical
@@ -101,13 +102,9 @@ def _workbench(site: Site, task: TrainTask, study: Study, content: RecordDict) -
     device = _device(site)
     model = _model(task.study, base, device)
     cases = _cases.get(site.source, "train", study, device)
-    plan = LocalPlan(
-        training=study.training,
-        progress=(task.round - 1) / study.federation.rounds,
-        seed=derive_seed(task.seed, "local-training", task.round, site.name),
-        proximal_mu=task.proximal_mu,
-        class_weights=task.class_weights,
-    )
+    progress = (task.round - 1) / study.federation.rounds
+    seed = derive_seed(task.seed, "local-training", task.round, site.name)
+    plan = LocalPlan.of(study, progress, seed, task.class_weights, task.proximal_mu)
     return Workbench(site, model, base, cases, plan)
 
 
@@ -117,7 +114,7 @@ def _train(task: TrainTask, folder: TaskFolder, prepared: Callable[[], Workbench
     if kept is not None:
         return read_contribution(kept.content)
     bench = prepared()
-    base_loss = mean_loss(bench.model, bench.cases) if task.base_loss else None
+    base_loss = mean_loss(bench.model, bench.cases, bench.plan.learning) if task.base_loss else None
     trained = train(bench.model, bench.cases, bench.plan, bench.checkpoints(folder, PLAIN))
     given = Contribution(
         delta=bench.update(),
@@ -146,19 +143,20 @@ def evaluate_round(site: Site, content: RecordDict) -> RecordDict:
 
 
 def _count(
-    site: Site, task: EvaluateTask, study: Study, model: SequenceClassifier, cases: Cases
+    site: Site, task: EvaluateTask, study: Study, model: SequenceModel, cases: Cases
 ) -> EvaluationSums:
     """Counts as the study asks for them: with the noise of a privacy of their own, or as they are."""
     if study.privacy is None or study.privacy.evaluation_epsilon is None:
-        scores = predict(model, cases).numpy()
-        return EvaluationSums.count(scores, cases.labels.cpu().numpy(), keep_scores=site.share_scores)
+        none = sums_kind(study).none(len(study.study.classes))
+        return evaluated(model, cases, learning_of(study), none, keep=site.share_scores)
     from client.private_round import evaluate_privately  # as in train_round
 
     entries = site_cases(site.source.entries(study), site.name, study).test
     units = unit_numbers(entries, study.privacy.unit)
+    assert isinstance(model, SequenceClassifier)  # noqa: S101  as the study's tables have it
     predicted = partial(predict, model, cases, uncertain=True)
     folder = task_folder(site.state, site.name, "evaluation", task)
-    return evaluate_privately(site, task, study, folder, predicted, cases.labels.cpu().numpy(), units)
+    return evaluate_privately(site, task, study, folder, predicted, cases.targets.cpu().numpy(), units)
 
 
 def answer(message: Message, context: Context, action: Action) -> Message:
@@ -219,7 +217,7 @@ class _BaseModel:
 _base = _BaseModel()
 
 
-def _model(study_text: str, base: dict[str, Any], device: torch.device) -> SequenceClassifier:
+def _model(study_text: str, base: dict[str, Any], device: torch.device) -> SequenceModel:
     """The study's model with the base's weights; built once and used again for the next task."""
     model = _built(study_text, device)
     own = {name: (tensor.shape, tensor.dtype) for name, tensor in model.state_dict().items()}
@@ -230,7 +228,7 @@ def _model(study_text: str, base: dict[str, Any], device: torch.device) -> Seque
 
 
 @lru_cache(maxsize=2)
-def _built(study_text: str, device: torch.device) -> SequenceClassifier:
+def _built(study_text: str, device: torch.device) -> SequenceModel:
     return build_model(_study(study_text)).to(device)
 
 

@@ -108,7 +108,7 @@ class StreamedCases:
         self._source, self._entries, self._study = source, entries, study
         self.device, self.size_bytes = device, size_bytes
         found = [_label(entry, study) for entry in entries]
-        self.labels = torch.tensor(found, dtype=torch.int64, device=device)
+        self.targets = torch.tensor(found, dtype=torch.int64, device=device)
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -129,12 +129,12 @@ class PooledCases:
     def __init__(self, parts: Sequence[Cases]) -> None:
         self._parts = parts
         self._ends = torch.tensor([len(part) for part in parts]).cumsum(0)
-        self.labels = torch.cat([part.labels for part in parts])
+        self.targets = torch.cat([part.targets for part in parts])
         self.device = parts[0].device
         self.size_bytes = sum(part.size_bytes for part in parts)
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.targets)
 
     def take(self, index: torch.Tensor) -> SequenceBatch:
         """The cases at ``index`` ((B,) int64 on the CPU), in its order."""

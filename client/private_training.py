@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from itertools import islice
 
 import torch
-from torch.nn.functional import cross_entropy
 
 from client.checkpoints.checkpoint import Checkpoints, State, restore_training, training_state
 from client.trainer import LocalPlan, mixed_precision, optimizer_of, seed_dropout
 from common.errors import ModelDiverged
-from common.models import SequenceClassifier
+from common.models import SequenceModel
 from common.private.bookkeeping import Bookkeeper
 from common.private.noise import NoisyOptimizer, normals
 from common.private.plan import PrivacyPlan
@@ -46,7 +45,7 @@ class PrivateOutcome:
 
 
 def train_privately(
-    model: SequenceClassifier,
+    model: SequenceModel,
     cases: Cases,
     groups: torch.Tensor,
     plan: PrivacyPlan,
@@ -109,7 +108,7 @@ class _Steps:
 
     def __init__(
         self,
-        model: SequenceClassifier,
+        model: SequenceModel,
         bookkeeper: Bookkeeper,
         cases: Cases,
         unit_cases: UnitCases,
@@ -177,8 +176,8 @@ class _Steps:
         def losses() -> torch.Tensor:
             batch = self._cases.take(part.cases)
             with mixed_precision(self._local.training, batch.device):
-                logits = self._model(batch.steps, batch.lengths)
-            each = cross_entropy(logits.float(), batch.labels, reduction="none")
+                output = self._model(batch.steps, batch.lengths)
+            each = self._local.learning.losses(output, batch)
             return each / part.sizes[part.units].to(each.device)
 
         norms = self._bookkeeper.clipped_sum(losses, part.units, len(part.sizes), self.clip_norm)

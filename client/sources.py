@@ -208,7 +208,7 @@ def _decode_rows(
     return SequenceBatch(
         steps=torch.from_numpy(steps),
         lengths=torch.full((len(entries),), sequence.steps),
-        labels=torch.tensor(labels, dtype=torch.int64),
+        targets=torch.tensor(labels, dtype=torch.int64),
     )
 
 

@@ -17,9 +17,11 @@ from torch import nn
 
 from client.checkpoints.checkpoint import Checkpoints, State, restore_training, training_state
 from common.errors import ModelDiverged
-from common.models import SequenceClassifier
-from common.sequences import Cases
-from common.study import Training
+from common.learning import Learning, learning_of
+from common.metrics import EvaluationSums
+from common.models import SequenceClassifier, SequenceModel
+from common.sequences import Cases, SequenceBatch
+from common.study import Study, Training
 
 EVALUATION_BATCH = 256
 EVALUATION_BYTES = 2**27
@@ -35,14 +37,26 @@ class LocalPlan:
         progress: Share of the study's rounds already done, in [0, 1): where the schedule stands.
         seed: For the order of cases and for dropout.
         proximal_mu: Weight of ``mu/2 ||w - w_base||^2`` (Li et al. 2020, FedProx, eq. 2).
-        class_weights: Weight of each class in the loss; empty for equal ones.
+        learning: The study's task, with the weights of its classes.
     """
 
     training: Training
     progress: float
     seed: int
+    learning: Learning
     proximal_mu: float = 0.0
-    class_weights: tuple[float, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        study: Study,
+        progress: float,
+        seed: int,
+        class_weights: tuple[float, ...] = (),
+        proximal_mu: float = 0.0,
+    ) -> LocalPlan:
+        """The plan of one task of a study; ``class_weights`` is empty for equal ones."""
+        return cls(study.training, progress, seed, learning_of(study, class_weights), proximal_mu)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +73,7 @@ class Trained:
 
 
 def train(
-    model: SequenceClassifier,
+    model: SequenceModel,
     cases: Cases,
     plan: LocalPlan,
     checkpoints: Checkpoints | None = None,
@@ -129,13 +143,12 @@ class _Steps:
         worked_s: What they took, in a study that says how long to train.
     """
 
-    def __init__(self, model: SequenceClassifier, cases: Cases, plan: LocalPlan) -> None:
+    def __init__(self, model: SequenceModel, cases: Cases, plan: LocalPlan) -> None:
         model.train()
         self.losses: list[torch.Tensor] = []
         self.worked_s = 0.0
         self._model, self._cases, self._plan = model, cases, plan
         self._base = [p.detach().clone() for p in model.parameters()] if plan.proximal_mu else []
-        self._criterion = _criterion(plan.class_weights, cases.device)
         self._optimizer = optimizer_of(plan, model)
 
     def take(self, index: torch.Tensor) -> None:
@@ -143,9 +156,9 @@ class _Steps:
         model, plan = self._model, self._plan
         batch = self._cases.take(index)
         with mixed_precision(plan.training, self._cases.device):
-            loss = self._criterion(model(batch.steps, batch.lengths), batch.labels)
+            loss = plan.learning.loss(model(batch.steps, batch.lengths), batch)
         self._optimizer.zero_grad()
-        (loss + _proximal(model, self._base, plan.proximal_mu) if self._base else loss).backward()
+        torch.autograd.backward(loss + _proximal(model, self._base, plan.proximal_mu) if self._base else loss)
         if plan.training.clip_grad_norm is not None:
             nn.utils.clip_grad_norm_(model.parameters(), plan.training.clip_grad_norm)
         self._optimizer.step()
@@ -169,6 +182,21 @@ class _Steps:
 
 
 @torch.no_grad()
+def outputs(model: SequenceModel, cases: Cases) -> Iterator[tuple[torch.Tensor, SequenceBatch]]:
+    """What the model makes of the cases, in their order, as much at a time as memory has room for.
+
+    Args:
+        model: On the device of ``cases``; it is left in eval mode.
+        cases: To be looked at.
+    """
+    model.eval()
+    each = max(1, cases.size_bytes // max(1, len(cases)))
+    chunks = torch.split(torch.arange(len(cases)), max(1, min(EVALUATION_BATCH, EVALUATION_BYTES // each)))
+    for chunk in chunks if len(cases) else ():
+        batch = cases.take(chunk)
+        yield model(batch.steps, batch.lengths), batch
+
+
 def predict(model: SequenceClassifier, cases: Cases, *, uncertain: bool = False) -> torch.Tensor:
     """(N, C) class probabilities on the CPU, in the order of ``cases``; the model is left in eval mode.
 
@@ -180,13 +208,9 @@ def predict(model: SequenceClassifier, cases: Cases, *, uncertain: bool = False)
     Raises:
         ModelDiverged: They are not finite.
     """
-    model.eval()
-    if not len(cases):
+    logits = [output for output, _ in outputs(model, cases)]
+    if not logits:
         return torch.zeros(0, model.head.out_features)
-    each = max(1, cases.size_bytes // len(cases))
-    chunks = torch.split(torch.arange(len(cases)), max(1, min(EVALUATION_BATCH, EVALUATION_BYTES // each)))
-    batches = map(cases.take, chunks)
-    logits = [model(batch.steps, batch.lengths) for batch in batches]
     probability = torch.cat(logits).softmax(dim=1).cpu()
     if uncertain:
         return probability.where(probability.isfinite().all(dim=1, keepdim=True), 1 / probability.shape[1])
@@ -195,20 +219,40 @@ def predict(model: SequenceClassifier, cases: Cases, *, uncertain: bool = False)
     return probability
 
 
-def mean_loss(model: SequenceClassifier, cases: Cases) -> float:
-    """Mean cross-entropy of the model on the cases, in nats."""
-    probability = predict(model, cases)[torch.arange(len(cases)), cases.labels.cpu()]
-    return float(-probability.clamp_min(1e-12).log().mean())
+def evaluated(
+    model: SequenceModel, cases: Cases, learning: Learning, none: EvaluationSums, *, keep: bool
+) -> EvaluationSums:
+    """Counts of how the model does.
+
+    Args:
+        model: On the device of ``cases``; it is left in eval mode.
+        cases: To be counted.
+        learning: The study's task.
+        none: Its counts of no case.
+        keep: Carry single cases' figures along, for exact metrics.
+
+    Raises:
+        ModelDiverged: What it gives is not finite.
+    """
+
+    def counted() -> Iterator[EvaluationSums]:
+        yield none
+        for output, batch in outputs(model, cases):
+            if not output.isfinite().all():
+                raise ModelDiverged("outputs that are not finite")
+            yield learning.count(output, batch, keep=keep)
+
+    return type(none).total(counted())
+
+
+def mean_loss(model: SequenceModel, cases: Cases, learning: Learning) -> float:
+    """Mean loss of the model on the cases, in nats."""
+    return float(torch.cat([learning.losses(*made) for made in outputs(model, cases)]).mean())
 
 
 def _batches(cases: int, training: Training, order: torch.Generator) -> Iterator[torch.Tensor]:
     for _ in count() if training.local_epochs is None else range(training.local_epochs):
         yield from torch.split(torch.randperm(cases, generator=order), training.batch_size)
-
-
-def _criterion(class_weights: tuple[float, ...], device: torch.device) -> nn.CrossEntropyLoss:
-    weight = torch.tensor(class_weights, device=device) if class_weights else None
-    return nn.CrossEntropyLoss(weight=weight)
 
 
 def mixed_precision(training: Training, device: torch.device) -> torch.autocast:

@@ -9,7 +9,7 @@ from client.checkpoints import TaskFolder
 from client.checkpoints.checkpoint import Checkpoints
 from client.site import Site
 from client.trainer import LocalPlan
-from common.models import SequenceClassifier, state_of
+from common.models import SequenceModel, state_of
 from common.sequences import Cases
 from common.weights import Weights, subtract
 
@@ -27,7 +27,7 @@ class Workbench:
     """
 
     site: Site
-    model: SequenceClassifier
+    model: SequenceModel
     base: Weights
     cases: Cases
     plan: LocalPlan

@@ -21,10 +21,11 @@ import torch
 from client.cases import CaseCache, PooledCases
 from client.devices import choose_device
 from client.site import Site
-from client.trainer import LocalPlan, predict, train
+from client.trainer import LocalPlan, evaluated, train
 from common.balance import balanced_weights
 from common.errors import EngineFailed, ModelDiverged
-from common.metrics import EvaluationSums
+from common.learning import learning_of
+from common.metrics import EvaluationSums, sums_kind
 from common.models import build_model, initial_weights, load_state
 from common.seeds import derive_seed
 from common.study import Study, from_canonical, to_canonical
@@ -114,7 +115,7 @@ def run_job(job: Job) -> dict[str, EvaluationSums]:
     cases = PooledCases([_cases.get(s.source, "train", study, device) for s in job.train_on])
     weights: tuple[float, ...] = ()
     if study.training.class_weights == "balanced":
-        counts = torch.bincount(cases.labels.cpu(), minlength=len(study.study.classes))
+        counts = torch.bincount(cases.targets.cpu(), minlength=len(study.study.classes))
         weights = balanced_weights(counts.tolist())
     model = build_model(study)
     load_state(model, initial_weights(study, job.seed))
@@ -122,11 +123,11 @@ def run_job(job: Job) -> dict[str, EvaluationSums]:
     rounds = study.federation.rounds
     for number in range(rounds):
         seed = derive_seed(job.seed, "baseline", number + 1, job.name)
-        train(model, cases, LocalPlan(study.training, number / rounds, seed, class_weights=weights))
+        train(model, cases, LocalPlan.of(study, number / rounds, seed, weights))
     counted = {}
     for site in job.test_on:
         test = _cases.get(site.source, "test", study, device)
         if len(test):
-            scores = predict(model, test).numpy()
-            counted[site.name] = EvaluationSums.count(scores, test.labels.cpu().numpy(), keep_scores=True)
+            none = sums_kind(study).none(len(study.study.classes))
+            counted[site.name] = evaluated(model, test, learning_of(study), none, keep=True)
     return counted

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from common import __version__
 from common.errors import ConsiliumError
 from common.files import written_atomically
-from common.metrics import EvaluationSums, curves_of, metrics_of
+from common.metrics import EvaluationSums
 from common.study import Study, digest
 from common.tasks import Evaluation, SiteDescription
 from common.update import Contribution
@@ -223,13 +223,12 @@ def pooled_and_sites(
     """
     if not evaluations:
         return None
-    total = EvaluationSums.total(evaluations[site] for site in sorted(evaluations))
-    pooled = metrics_of(total, classes).to_dict()
+    first, *_ = evaluations
+    total = type(evaluations[first]).total(evaluations[site] for site in sorted(evaluations))
+    pooled = total.figures(classes)
     return {
-        "pooled": {**pooled, **curves_of(total, classes)} if curves else pooled,
-        "sites": {site: metrics_of(evaluations[site], classes).to_dict() for site in sorted(evaluations)}
-        if single
-        else {},
+        "pooled": {**pooled, **total.curves(classes)} if curves else pooled,
+        "sites": {site: evaluations[site].figures(classes) for site in sorted(evaluations)} if single else {},
     }
 
 

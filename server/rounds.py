@@ -25,6 +25,7 @@ from common.errors import (
     UpdateRefused,
     WeightsDamaged,
 )
+from common.metrics import sums_kind
 from common.study import Study, to_canonical
 from common.tasks import EvaluateTask, Evaluation, read_evaluation, task_content, weights_record
 from common.update import Contribution
@@ -183,10 +184,10 @@ class RoundEngine:
         for site, told in still_at({s: n for s, n in at_work.items() if s in sites}).items():
             self._journal.refuse(round_number, EVALUATE, site, told)
         task = EvaluateTask(self._text, round_number, digest(weights))
-        classes = len(self._study.study.classes)
+        classes, kind = len(self._study.study.classes), sums_kind(self._study)
 
         def read(content: RecordDict, site: str) -> Evaluation:
-            evaluation = read_evaluation(content, classes)
+            evaluation = read_evaluation(content, classes, kind)
             if (evaluation.site, evaluation.base_digest) != (site, task.base_digest):
                 raise TaskInvalid("evaluation of another site or model")
             if evaluation.round != round_number:

@@ -1,117 +1,140 @@
-"""What a site counts when it evaluates a model.
+"""What a site counts when it evaluates a model, whatever the task.
 
 Invariant: ``sums(A) + sums(B) == sums(A and B together)``, so pooled metrics need no prediction to
-leave a site. Scores are kept as a histogram of their logits; where a site allows it (simulation),
-they are kept one by one, and the ranking metrics are exact.
+leave a site.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from functools import reduce
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-CALIBRATION_BINS = 15
-SCORE_BINS = 512
-LOGIT_RANGE = 12.0
+MOST_CASES = 2**40
+"""Far more than there are, and small enough to be summed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A metric as people meet it.
+
+    Attributes:
+        key: Its name among :meth:`EvaluationSums.figures`.
+        title: What a report calls it.
+        higher_is_better: Or lower.
+        share: Whether it lies between 0 and 1.
+    """
+
+    key: str
+    title: str
+    higher_is_better: bool = True
+    share: bool = True
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class EvaluationSums:
-    """Counts over n cases of C classes.
+class EvaluationSums(ABC):
+    """Counts over n cases; a task's are a subclass, whose other fields are arrays.
 
     Attributes:
-        loss: Sum of the cross-entropy in nats.
-        confusion: (C, C) cases by true class (row) and predicted class (column).
-        calibration: (3, 15) per confidence bin: cases, sum of confidences, correct predictions.
-        histogram: (C, 2, 512) scores of each class against the rest, over the cases that are not
-            (0) and that are (1) of this class; bins are equally wide in the logit from -12 to 12.
-        scores: (n, C) class probabilities, or (0, C) where single scores stay at the site.
-        labels: (n,) true class of each row of ``scores``.
+        loss: Sum over the cases, in nats.
     """
 
+    ROWS: ClassVar[frozenset[str]] = frozenset()
+    """Names of arrays with a row for each case, which are joined; all others are added."""
+    FIGURES: ClassVar[tuple[Figure, ...]] = ()
+    """What is shown of a model, the one that speaks for it first."""
+    MOST_LOSS: ClassVar[float] = 28.0
+    """Most nats of a case: probabilities are clipped at 1e-12."""
+
     loss: float
-    confusion: Array
-    calibration: Array
-    histogram: Array
-    scores: Array
-    labels: Array
 
     @property
+    @abstractmethod
     def n(self) -> int:
         """Cases counted."""
-        return int(self.confusion.sum())
-
-    @property
-    def exact(self) -> bool:
-        """Whether every case counted is also here as a single score."""
-        return len(self.labels) == self.n
-
-    def __add__(self, other: EvaluationSums) -> EvaluationSums:
-        return EvaluationSums(
-            loss=self.loss + other.loss,
-            confusion=self.confusion + other.confusion,
-            calibration=self.calibration + other.calibration,
-            histogram=self.histogram + other.histogram,
-            scores=np.concatenate([self.scores, other.scores]),
-            labels=np.concatenate([self.labels, other.labels]),
-        )
 
     @classmethod
-    def total(cls, parts: Iterable[EvaluationSums]) -> EvaluationSums:
-        """The sum of one or more, added in their order; no more than one of them is needed at a time."""
-        scores: list[Array] = []
-        labels: list[Array] = []
+    @abstractmethod
+    def none(cls, classes: int) -> Self:
+        """The sums of no case of a study with so many classes."""
 
-        def counts(part: EvaluationSums) -> EvaluationSums:
-            scores.append(part.scores)
-            labels.append(part.labels)
-            return replace(part, scores=part.scores[:0], labels=part.labels[:0])
+    @abstractmethod
+    def check(self, classes: int) -> None:
+        """See that they can be the counts of a study with so many classes, whoever made them.
 
-        total = reduce(cls.__add__, map(counts, parts))
-        return replace(total, scores=np.concatenate(scores), labels=np.concatenate(labels))
-
-    @classmethod
-    def count(cls, scores: Array, labels: Array, *, keep_scores: bool) -> EvaluationSums:
-        """The sums of some predictions.
-
-        Args:
-            scores: (n, C) float, class probabilities that sum to one.
-            labels: (n,) int, true classes.
-            keep_scores: Carry the single scores along, for exact ranking metrics.
+        Raises:
+            ValueError: They cannot; the message says which.
         """
-        classes = scores.shape[1]
-        scores = scores.astype(np.float64)
-        probability = np.clip(scores[np.arange(len(labels)), labels], 1e-12, 1.0)
-        confusion = np.zeros((classes, classes), dtype=np.int64)
-        np.add.at(confusion, (labels, scores.argmax(axis=1)), 1)
-        kept = len(labels) if keep_scores else 0
-        return cls(
-            loss=float(-np.log(probability).sum()),
-            confusion=confusion,
-            calibration=_calibration(scores, labels),
-            histogram=np.stack([_histogram(scores[:, c], labels == c) for c in range(classes)]),
-            scores=scores[:kept],
-            labels=labels[:kept].astype(np.int64),
-        )
+
+    @abstractmethod
+    def figures(self, classes: Sequence[str]) -> dict[str, Any]:
+        """What is read off them: ``n``, ``loss`` per case, and the task's metrics; None where undefined."""
+
+    def curves(self, classes: Sequence[str]) -> dict[str, Any]:
+        """What the report draws of a final model."""
+        return {}
+
+    @classmethod
+    def array_names(cls) -> tuple[str, ...]:
+        """Names of the arrays, in order."""
+        return tuple(field.name for field in fields(cls) if field.name != "loss")
+
+    def arrays(self) -> dict[str, Array]:
+        """The arrays by name."""
+        return {name: getattr(self, name) for name in self.array_names()}
+
+    def __add__(self, other: Self) -> Self:
+        joined = {
+            name: np.concatenate([mine, theirs]) if name in self.ROWS else mine + theirs
+            for name, mine, theirs in (
+                (name, getattr(self, name), getattr(other, name)) for name in self.array_names()
+            )
+        }
+        return type(self)(loss=self.loss + other.loss, **joined)
+
+    @classmethod
+    def total(cls, parts: Iterable[Self]) -> Self:
+        """The sum of one or more, added in their order; no more than one of them is needed at a time."""
+        rows: dict[str, list[Array]] = {name: [] for name in cls.ROWS}
+        total: Self | None = None
+        for part in parts:
+            for name, found in rows.items():
+                found.append(getattr(part, name))
+            emptied: dict[str, Any] = {name: getattr(part, name)[:0] for name in rows}
+            counts = replace(part, **emptied)
+            total = counts if total is None else total + counts
+        if total is None:
+            raise ValueError("the sum of no counts")
+        joined: dict[str, Any] = {name: np.concatenate(found) for name, found in rows.items()}
+        return replace(total, **joined)
 
 
-def _calibration(scores: Array, labels: Array) -> Array:
-    confidence = scores.max(axis=1)
-    bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
-    rows = (np.ones(len(labels)), confidence, (scores.argmax(axis=1) == labels).astype(float))
-    sums = [np.bincount(bins, weights=row, minlength=CALIBRATION_BINS) for row in rows]
-    return np.stack(sums).astype(np.float64)  # of no cases bincount makes integers
+def check_like(sums: EvaluationSums, like: EvaluationSums, names: Sequence[str]) -> None:
+    """See that arrays have the shape and type of another's, and can be counts.
+
+    Raises:
+        ValueError: One has not, or cannot.
+    """
+    for name in names:
+        array, known = getattr(sums, name), getattr(like, name)
+        if (array.shape, array.dtype) != (known.shape, known.dtype):
+            raise ValueError(f"counts {name} are {array.dtype}{array.shape}")
+        if not ((array >= 0) & (array <= MOST_CASES)).all():
+            raise ValueError(f"counts {name} are no counts")
 
 
-def _histogram(score: Array, is_class: Array) -> Array:
-    clipped = np.clip(score, 1e-9, 1 - 1e-9)
-    place = (np.log(clipped / (1 - clipped)) + LOGIT_RANGE) / (2 * LOGIT_RANGE)
-    bins = np.clip((place * SCORE_BINS).astype(int), 0, SCORE_BINS - 1)
-    return np.stack([np.bincount(bins[is_class == side], minlength=SCORE_BINS) for side in (False, True)])
+def ratio(part: float, whole: float) -> float | None:
+    """A share; None of nothing."""
+    return float(part / whole) if whole else None
+
+
+def mean(values: Sequence[float | None]) -> float | None:
+    """The mean of what is defined; None of nothing."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None

@@ -2,6 +2,7 @@
 
 from common.models.build import build_model, initial_weights
 from common.models.classifier import SequenceClassifier
+from common.models.model import SequenceModel
 from common.models.state import load_state, state_of
 
-__all__ = ["SequenceClassifier", "build_model", "initial_weights", "load_state", "state_of"]
+__all__ = ["SequenceClassifier", "SequenceModel", "build_model", "initial_weights", "load_state", "state_of"]

@@ -12,21 +12,34 @@ from torch import nn
 from common.models.classifier import SequenceClassifier
 from common.models.encoders import Encoder, FrameEncoder, NoEncoder, RowEncoder
 from common.models.hog import HogFrames, HogRows
+from common.models.model import SequenceModel
 from common.models.pooling import AttentionPool, LastPool, MaxPool, MeanPool
 from common.private.recurrent import GRU, LSTM, RNN
 from common.seeds import derive_seed
 from common.study import Model, Rows, Study
-from common.study.sections import Sequence
+from common.study.sequence import Sequence
 
 CELLS: dict[str, Callable[..., nn.RNNBase]] = {"gru": GRU, "lstm": LSTM, "rnn": RNN}
 
 
-def build_model(study: Study) -> SequenceClassifier:
+def build_model(study: Study) -> SequenceModel:
     """The study's model with torch's default initialisation, on the CPU."""
-    model = study.model
-    encoder = _encoder(model, study.sequence)
-    recurrent = CELLS[model.cell](
-        input_size=encoder.features,
+    return HEADS[study.study.task](study)
+
+
+def _classifier(study: Study) -> SequenceClassifier:
+    model, encoder = study.model, _encoder(study.model, study.sequence)
+    pooling, classes = _pooling(model), len(study.study.classes)
+    return SequenceClassifier(encoder, _recurrent(model, encoder.features), pooling, classes, model.dropout)
+
+
+HEADS: dict[str, Callable[[Study], SequenceModel]] = {"classification": _classifier}
+"""By the task of a study."""
+
+
+def _recurrent(model: Model, features: int) -> nn.RNNBase:
+    return CELLS[model.cell](
+        input_size=features,
         hidden_size=model.hidden,
         num_layers=model.layers,
         batch_first=True,
@@ -34,7 +47,6 @@ def build_model(study: Study) -> SequenceClassifier:
         dropout=model.dropout if model.layers > 1 else 0.0,
         bidirectional=model.bidirectional,
     )
-    return SequenceClassifier(encoder, recurrent, _pooling(model), len(study.study.classes), model.dropout)
 
 
 def initial_weights(study: Study, seed: int) -> dict[str, NDArray[Any]]:

@@ -26,8 +26,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.metrics import CALIBRATION_BINS, EvaluationSums
-from common.metrics.sums import LOGIT_RANGE, SCORE_BINS
+from common.metrics import CALIBRATION_BINS, ClassificationSums
+from common.metrics.classification import LOGIT_RANGE, SCORE_BINS
 from common.private.noise import normals
 from common.private.plan import EvaluationPlan
 from common.private.secret import Secret
@@ -43,7 +43,7 @@ _PROBABILITY = 1 / (1 + np.exp(-_LOGIT))
 
 def noised_sums(
     scores: Array, labels: Array, groups: Array, plan: EvaluationPlan, secret: Secret
-) -> EvaluationSums:
+) -> ClassificationSums:
     """What a site may send of an evaluation: consistent counts of as many cases of each class as there are.
 
     Args:
@@ -75,7 +75,7 @@ def statistic(scores: Array, labels: Array, groups: Array) -> Array:
     )
 
 
-def sums_from(noised: Array, of_class: Array) -> EvaluationSums:
+def sums_from(noised: Array, of_class: Array) -> ClassificationSums:
     """The sums that a noised statistic speaks for.
 
     Args:
@@ -134,7 +134,7 @@ def _root() -> Array:
 
 
 def _histogram(score: Array, is_class: Array, weight: Array) -> Array:
-    """(2, 512) weights of the cases that are not, and are, of a class, in the bins of ``EvaluationSums``."""
+    """(2, 512) weights of the cases that are not, and are, of a class, in its bins."""
     clipped = np.clip(score.astype(np.float64), 1e-9, 1 - 1e-9)
     place = (np.log(clipped / (1 - clipped)) + LOGIT_RANGE) / (2 * LOGIT_RANGE)
     bins = np.clip((place * SCORE_BINS).astype(int), 0, SCORE_BINS - 1)
@@ -200,7 +200,7 @@ def _on_simplex(values: Array, total: float) -> Array:
     return kept
 
 
-def _sums_of_two(histogram: Array) -> EvaluationSums:
+def _sums_of_two(histogram: Array) -> ClassificationSums:
     """The sums of two classes from the (2, 512) histogram of the second one's scores."""
     half = SCORE_BINS // 2  # from here on the second class is the likelier one
     confusion = np.stack([histogram[:, :half].sum(axis=1), histogram[:, half:].sum(axis=1)], axis=1)
@@ -213,11 +213,11 @@ def _sums_of_two(histogram: Array) -> EvaluationSums:
     return _sums(confusion, np.stack(rows), np.stack([mirrored, histogram]))
 
 
-def _sums(confusion: Array, calibration: Array, histogram: Array) -> EvaluationSums:
+def _sums(confusion: Array, calibration: Array, histogram: Array) -> ClassificationSums:
     """Sums of counts; their loss is that of each true class's scores, in the middle of their bins."""
     loss = -(histogram[:, 1] * np.log(_PROBABILITY)).sum()
     classes = len(confusion)
-    return EvaluationSums(
+    return ClassificationSums(
         loss=float(loss),
         confusion=confusion.astype(np.int64),
         calibration=calibration.astype(np.float64),

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from common.study.section import Section
 
 MOST_EPSILON = 1000.0
 MOST_DELTA = 0.1
@@ -15,13 +17,7 @@ ClipNorm = Annotated[float, Field(ge=1e-6, le=1e6)]
 """Within what float32 holds the squares of, so that noise is noise and norms are norms."""
 
 
-class Table(BaseModel):
-    """A table under ``[privacy]``: immutable, and closed to unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class SitePrivacy(Table):
+class SitePrivacy(Section):
     """``[privacy.sites]``: the model hides whether a whole site took part, by noise of the coordinator.
 
     Each update is clipped to ``clip_norm``; their sum gets noise of ``noise_multiplier * clip_norm`` and is
@@ -41,7 +37,7 @@ class SitePrivacy(Table):
         return self
 
 
-class Privacy(Table):
+class Privacy(Section):
     """``[privacy]``: each site trains with differential privacy (DP-SGD, Abadi et al. 2016).
 
     Attributes:

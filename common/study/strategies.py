@@ -7,22 +7,18 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from common.study.section import Section
 
 
-class Options(BaseModel):
-    """Options of one strategy."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class FedAvg(Options):
+class FedAvg(Section):
     """Mean of the updates, weighted by training cases."""
 
     name: Literal["fedavg"] = "fedavg"
 
 
-class FedAvgM(Options):
+class FedAvgM(Section):
     """FedAvg with momentum at the coordinator."""
 
     name: Literal["fedavgm"] = "fedavgm"
@@ -30,14 +26,14 @@ class FedAvgM(Options):
     server_momentum: float = Field(0.5, ge=0.0, lt=1.0)
 
 
-class FedProx(Options):
+class FedProx(Section):
     """FedAvg; sites are held near the shared model by ``mu/2 ||w - w_base||^2`` in their loss."""
 
     name: Literal["fedprox"] = "fedprox"
     proximal_mu: float = Field(0.01, ge=0.0)
 
 
-class Adaptive(Options):
+class Adaptive(Section):
     """What the three adaptive strategies share: step size and adaptivity of the coordinator."""
 
     eta: float = Field(0.02, gt=0.0)
@@ -66,27 +62,27 @@ class FedYogi(Adaptive):
     beta_2: float = Field(0.99, ge=0.0, lt=1.0)
 
 
-class FedMedian(Options):
+class FedMedian(Section):
     """Coordinate-wise median of the updates."""
 
     name: Literal["fedmedian"] = "fedmedian"
 
 
-class FedTrimmedAvg(Options):
+class FedTrimmedAvg(Section):
     """Coordinate-wise mean without the ``beta`` share of extreme values at either end."""
 
     name: Literal["fedtrimmedavg"] = "fedtrimmedavg"
     beta: float = Field(0.2, ge=0.0, lt=0.5)
 
 
-class Krum(Options):
+class Krum(Section):
     """The one update that lies closest to its neighbours."""
 
     name: Literal["krum"] = "krum"
     num_malicious_sites: int = Field(0, ge=0)
 
 
-class MultiKrum(Options):
+class MultiKrum(Section):
     """Mean of the updates that lie closest to their neighbours."""
 
     name: Literal["multikrum"] = "multikrum"
@@ -94,14 +90,14 @@ class MultiKrum(Options):
     num_sites_to_select: int = Field(2, ge=1)
 
 
-class Bulyan(Options):
+class Bulyan(Section):
     """Krum's selection, then a trimmed mean around the median; needs ``4 f + 3`` updates."""
 
     name: Literal["bulyan"] = "bulyan"
     num_malicious_sites: int = Field(0, ge=0)
 
 
-class QFedAvg(Options):
+class QFedAvg(Section):
     """Updates weighted by ``loss^q``, so that sites the model serves badly count more.
 
     ``client_learning_rate`` is 1/L of the paper. The default 1 takes a site's whole update as its

@@ -10,10 +10,18 @@ from typing import Any
 import tomli_w
 
 from common.errors import StudySyntaxError
+from common.study.federation import Federation
 from common.study.loading import parse_study
-from common.study.sections import Federation, Study, Training
+from common.study.section import Section
+from common.study.sections import Study
+from common.study.sequence import Patches
+from common.study.training import Training
 
-_YOUNGER = (("training", Training, ("work_s",)), ("federation", Federation, ("enough", "late_rounds")))
+_YOUNGER: tuple[tuple[str, type[Section], tuple[str, ...]], ...] = (
+    ("sequence", Patches, ("order",)),
+    ("training", Training, ("work_s",)),
+    ("federation", Federation, ("enough", "late_rounds")),
+)
 """Keys of the study that came after the first release of its canonical text, by table."""
 
 
@@ -36,7 +44,7 @@ def to_canonical(study: Study) -> str:
     document = study.model_dump(mode="json")
     for table, section, keys in _YOUNGER:
         for key in keys:
-            if document[table][key] == section.model_fields[key].default:
+            if key in document[table] and document[table][key] == section.model_fields[key].default:
                 del document[table][key]
     return json.dumps(document, separators=(",", ":"))
 

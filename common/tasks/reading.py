@@ -20,15 +20,13 @@ from numpy.typing import NDArray
 
 from common.codecs import FLOAT32, Codec, Form, decode
 from common.errors import Refusal, TaskInvalid
-from common.metrics import EvaluationSums
+from common.metrics import ClassificationSums, EvaluationSums
 from common.tasks.values import Describe, EvaluateTask, Evaluation, SiteDescription, TrainTask
-from common.tasks.writing import ABOUT, ARRAYS, COUNTS, NUMPY, REFUSAL
+from common.tasks.writing import ABOUT, ARRAYS, NUMPY, REFUSAL
 from common.update import Contribution
 
 Task = TypeVar("Task", Describe, TrainTask, EvaluateTask, SiteDescription)
 MOST_CHARACTERS = 100
-MOST_LOSS = 28.0  # nats of a case: probabilities are clipped at 1e-12
-MOST_CASES = 2**40  # far more than there are, and small enough to be summed
 _MOST_HEADER_BYTES = 2**16 + 10  # of version 1.0 of NumPy's format, which gives its length in two bytes
 # What numpy's reader raises on bytes that are no array: its header is parsed as Python source.
 _UNREADABLE = (
@@ -145,8 +143,15 @@ def read_contribution(
     return Contribution(delta=arrays if like is None else decode(codec, arrays, like), **about)
 
 
-def read_evaluation(content: RecordDict, classes: int) -> Evaluation:
-    """The evaluation in a reply, its arrays checked to be counts of ``classes`` classes.
+def read_evaluation(
+    content: RecordDict, classes: int, kind: type[EvaluationSums] = ClassificationSums
+) -> Evaluation:
+    """The evaluation in a reply, its arrays checked to be counts.
+
+    Args:
+        content: The reply.
+        classes: How many the study has.
+        kind: Of the study's counts.
 
     Raises:
         TaskInvalid: It is none.
@@ -154,34 +159,16 @@ def read_evaluation(content: RecordDict, classes: int) -> Evaluation:
     about, arrays = _about(content), weights_of(content)
     head = _typed(about, Evaluation, skip=("sums",))
     loss = about.get("loss")
-    if set(arrays) != set(COUNTS) or not isinstance(loss, float) or not 0 <= loss < math.inf:
+    if set(arrays) != set(kind.array_names()) or not isinstance(loss, float) or not 0 <= loss < math.inf:
         raise TaskInvalid("evaluation without its counts")
-    sums = EvaluationSums(loss=loss, **arrays)
-    _check_counts(sums, classes)
-    if loss > MOST_LOSS * sums.n:
+    sums = kind(loss=loss, **arrays)
+    try:
+        sums.check(classes)
+    except ValueError as error:
+        raise TaskInvalid(f"evaluation: {error}") from None
+    if loss > kind.MOST_LOSS * sums.n:
         raise TaskInvalid("evaluation loss that its cases cannot have")
-    _check_scores(sums, classes)
     return Evaluation(sums=sums, **head)
-
-
-def _check_counts(sums: EvaluationSums, classes: int) -> None:
-    empty = EvaluationSums.count(np.zeros((0, classes)), np.zeros(0, dtype=int), keep_scores=False)
-    for name in ("confusion", "calibration", "histogram"):
-        array, like = getattr(sums, name), getattr(empty, name)
-        if (array.shape, array.dtype) != (like.shape, like.dtype):
-            raise TaskInvalid(f"evaluation counts {name} are {array.dtype}{array.shape}")
-        if not ((array >= 0) & (array <= MOST_CASES)).all():
-            raise TaskInvalid(f"evaluation counts {name} are no counts")
-
-
-def _check_scores(sums: EvaluationSums, classes: int) -> None:
-    scores, labels = sums.scores, sums.labels
-    if (scores.dtype.str, labels.dtype.str, labels.ndim) != ("<f8", "<i8", 1):
-        raise TaskInvalid(f"evaluation scores are {scores.dtype}, their labels {labels.dtype}{labels.shape}")
-    if scores.shape != (len(labels), classes) or len(labels) not in (0, sums.n):
-        raise TaskInvalid("evaluation scores do not match their labels")
-    if not ((scores >= 0) & (scores <= 1)).all() or not ((labels >= 0) & (labels < classes)).all():
-        raise TaskInvalid("evaluation scores are no probabilities, or labels no classes")
 
 
 def read_refusal(content: RecordDict) -> Refusal | None:

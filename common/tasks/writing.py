@@ -18,7 +18,6 @@ from common.weights import Weights, pieces_of, spec_of
 
 ABOUT, ARRAYS, REFUSAL = "about", "arrays", "refusal"
 NUMPY = Array(np.zeros(0)).stype  # as Flower calls NumPy's format
-COUNTS = ("confusion", "calibration", "histogram", "scores", "labels")
 
 
 def weights_record(weights: Weights) -> ArrayRecord:
@@ -72,8 +71,7 @@ def evaluation_content(evaluation: Evaluation) -> RecordDict:
     """Evaluation sums as records."""
     sums = evaluation.sums
     about = {"site": evaluation.site, "round": evaluation.round, "base_digest": evaluation.base_digest}
-    arrays = {name: getattr(sums, name) for name in COUNTS}
-    return RecordDict({ABOUT: _config({**about, "loss": sums.loss}), ARRAYS: weights_record(arrays)})
+    return RecordDict({ABOUT: _config({**about, "loss": sums.loss}), ARRAYS: weights_record(sums.arrays())})
 
 
 def refusal_content(refusal: Refusal, site: str) -> RecordDict:

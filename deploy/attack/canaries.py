@@ -88,8 +88,8 @@ def look(
     of_engine, of_steps = [], []
     for name, model in states.items():
         seed = derive_seed(subject.seed, "attack", "canaries", name)
-        clipping = Engine(model, plan, subject.study.training, Secret.seeded(seed, "engine"))
-        stepping = WholeStep(model, plan, subject.study.training, seed)
+        clipping = Engine(model, plan, subject.study, Secret.seeded(seed, "engine"))
+        stepping = WholeStep(model, plan, subject.study, seed)
         found = list(_scenes(subject, model, seed))
         for scene in found:
             stage = _stage(scene, name, model, clipping.releasing, claim)

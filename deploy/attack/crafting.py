@@ -30,7 +30,7 @@ def crafted(cases: SequenceBatch, classes: int, scale: float, draw: torch.Genera
     """
     signs = 2.0 * torch.randint(0, 2, (cases.steps.shape[2],), generator=draw) - 1.0
     steps = cases.steps * (scale * signs.to(cases.device))
-    return SequenceBatch(steps, cases.lengths, (cases.labels + 1) % classes)
+    return SequenceBatch(steps, cases.lengths, (cases.targets + 1) % classes)
 
 
 def clearest(model: nn.Module, candidates: Sequence[SequenceBatch]) -> SequenceBatch:

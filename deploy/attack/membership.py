@@ -198,4 +198,4 @@ def _ratios(
 
 
 def _confidences(model: SequenceClassifier, cases: SequenceBatch, units: torch.Tensor) -> torch.Tensor:
-    return confidences(predict(model, cases), cases.labels.cpu(), units)
+    return confidences(predict(model, cases), cases.targets.cpu(), units)

@@ -28,7 +28,7 @@ def own_gradient(model: nn.Module, cases: SequenceBatch) -> torch.Tensor:
         case = cases.take(torch.tensor([number]))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)  # dropout, if there is any, drops the same each time
-            loss = cross_entropy(model(case.steps, case.lengths), case.labels)
+            loss = cross_entropy(model(case.steps, case.lengths), case.targets)
         gradients = torch.autograd.grad(loss, weights, allow_unused=True)
         total += flat(
             torch.zeros_like(w) if g is None else g for w, g in zip(weights, gradients, strict=True)

@@ -12,17 +12,17 @@ from dataclasses import replace
 from itertools import count
 
 import torch
-from torch.nn.functional import cross_entropy
 
 from client.private_training import train_privately
 from client.trainer import LocalPlan
+from common.learning import learning_of
 from common.models import SequenceClassifier
 from common.private.bookkeeping import Bookkeeper
 from common.private.noise import NoisyOptimizer
 from common.private.plan import PrivacyPlan
 from common.private.secret import Secret
 from common.sequences import SequenceBatch
-from common.study import Training
+from common.study import Study
 from deploy.attack.own_gradient import flat, trainable
 from deploy.attack.stage import Released
 
@@ -33,15 +33,14 @@ class Engine:
     Args:
         model: At the state that is looked at; its weights stay as they are.
         plan: Clipping and noise; an adapted clip norm stands where it starts.
-        training: The study's.
+        study: Which.
         secret: Noise is drawn from it.
     """
 
-    def __init__(
-        self, model: SequenceClassifier, plan: PrivacyPlan, training: Training, secret: Secret
-    ) -> None:
+    def __init__(self, model: SequenceClassifier, plan: PrivacyPlan, study: Study, secret: Secret) -> None:
         self._model, self._clip_norm, self._weights = model, plan.clip_norm, trainable(model)
-        self._bfloat16 = training.precision == "bfloat16"
+        self._bfloat16 = study.training.precision == "bfloat16"
+        self._learning = learning_of(study)
         self._optimizer = NoisyOptimizer(
             torch.optim.SGD(self._weights, lr=1.0),
             noise_multiplier=plan.gradient_noise_multiplier,
@@ -72,8 +71,8 @@ class Engine:
         def losses() -> torch.Tensor:
             batch = SequenceBatch.concatenate(units)
             with torch.autocast(batch.device.type, torch.bfloat16, enabled=self._bfloat16):
-                logits = self._model(batch.steps, batch.lengths)
-            each = cross_entropy(logits.float(), batch.labels, reduction="none")
+                output = self._model(batch.steps, batch.lengths)
+            each = self._learning.losses(output, batch)
             return each / sizes[owners].to(each.device)
 
         for weight in self._weights:
@@ -90,7 +89,7 @@ class WholeStep:
         model: At the state that is looked at; its weights stay as they are.
         plan: Of the training; it is told to draw everybody and to make one step. An adapted clip norm stands
             where it starts.
-        training: The study's; a step of plain SGD shows the release as it is.
+        study: Which; a step of plain SGD shows the release as it is.
         seed: Of this purpose alone.
     """
 
@@ -98,12 +97,12 @@ class WholeStep:
         self,
         model: SequenceClassifier,
         plan: PrivacyPlan,
-        training: Training,
+        study: Study,
         seed: int,
     ) -> None:
         self._model, self._plan, self._seed = model, plan, seed
         plain = {"optimizer": "sgd", "learning_rate": 1.0, "weight_decay": 0.0, "schedule": "constant"}
-        self._local = LocalPlan(training.model_copy(update=plain), 0.0, 0)
+        self._local = LocalPlan(study.training.model_copy(update=plain), 0.0, 0, learning_of(study))
         self._numbers = count()
 
     def releasing(self, units: Sequence[SequenceBatch]) -> Released:

@@ -70,4 +70,4 @@ def _cut(unit: SequenceBatch, share: float) -> SequenceBatch:
     steps = unit.steps[:, :longest].clone()
     behind = torch.arange(longest)[None, :] >= lengths[:, None]
     steps[behind.to(steps.device)] = 0.0
-    return SequenceBatch(steps, lengths, unit.labels)
+    return SequenceBatch(steps, lengths, unit.targets)

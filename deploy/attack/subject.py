@@ -58,13 +58,14 @@ class Subject:
         """
         plan, rounds = replace(self.plan, units=count), self.study.federation.rounds
         model = build_model(self.study)
+        assert isinstance(model, SequenceClassifier)  # noqa: S101  of the study's task, which was looked at
         load_state(model, initial_weights(self.study, self.seed))
         model.to(cases.device)
         clip_norm = None
         yield model
         for done in range(rounds):
             seed = derive_seed(self.seed, "attack", purpose, done + 1)
-            local = LocalPlan(self.study.training, done / rounds, seed)
+            local = LocalPlan.of(self.study, done / rounds, seed)
             secret = Secret.seeded(self.seed, "attack", purpose, done + 1)
             clip_norm = train_privately(model, cases, units, plan, local, secret, clip_norm).clip_norm
             yield model

@@ -97,7 +97,7 @@ def _plain_loop(study: Study, sites: list[Site]) -> float:
                 batch = cache.get(site.source, "train", study, torch.device("cpu"))
                 load_state(model, weights)
                 seed = derive_seed(SEED, "local-training", number, site.name)
-                train(model, batch, LocalPlan(study.training, 0.0, seed))
+                train(model, batch, LocalPlan.of(study, 0.0, seed))
                 for name, array in state_of(model).items():
                     total[name] += len(batch) * array
                 cases += len(batch)

@@ -13,13 +13,12 @@ from itertools import accumulate
 
 import numpy as np
 
-from common.metrics import EvaluationSums
+from common.metrics import sums_of
 from common.tasks import Evaluation
-from common.tasks.writing import COUNTS
 
 FASTEST = 1
-Layout = tuple[tuple[str, tuple[int, ...]], ...]
-"""Type and shape of each array of counts."""
+Layout = tuple[tuple[str, str, tuple[int, ...]], ...]
+"""Name, type and shape of each array of counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +33,14 @@ class _Packed:
     def evaluation(self, site: str) -> Evaluation:
         """The evaluation again."""
         content = zlib.decompress(self.arrays)
-        sizes = [np.dtype(kind).itemsize * int(np.prod(shape)) for kind, shape in self.layout]
-        places = zip(COUNTS, self.layout, accumulate(sizes, initial=0), strict=False)
+        sizes = [np.dtype(kind).itemsize * int(np.prod(shape)) for _, kind, shape in self.layout]
+        places = zip(self.layout, accumulate(sizes, initial=0), strict=False)
         # Copied, since an array that is kept would else keep the bytes of all the others.
         arrays = {
             name: np.frombuffer(content, kind, int(np.prod(shape)), at).reshape(shape).copy()
-            for name, (kind, shape), at in places
+            for (name, kind, shape), at in places
         }
-        return Evaluation(site, *self.about, EvaluationSums(loss=self.loss, **arrays))
+        return Evaluation(site, *self.about, sums_of(self.loss, arrays))
 
 
 class Counted(Mapping[str, Evaluation]):
@@ -54,14 +53,14 @@ class Counted(Mapping[str, Evaluation]):
 
     def add(self, evaluation: Evaluation) -> None:
         """Take in a site's counts, in the place of what it gave before."""
-        arrays = [getattr(evaluation.sums, name) for name in COUNTS]
-        layout = tuple((array.dtype.str, array.shape) for array in arrays)
+        arrays = evaluation.sums.arrays()
+        layout = tuple((name, array.dtype.str, array.shape) for name, array in arrays.items())
         about = evaluation.round, evaluation.base_digest
         self._packed[evaluation.site] = _Packed(
             self._about.setdefault(about, about),  # the same for all sites, and so is the layout for most
             evaluation.sums.loss,
             self._layouts.setdefault(layout, layout),
-            zlib.compress(b"".join(array.tobytes() for array in arrays), FASTEST),
+            zlib.compress(b"".join(array.tobytes() for array in arrays.values()), FASTEST),
         )
 
     def __getitem__(self, site: str) -> Evaluation:

@@ -27,10 +27,9 @@ from sqlalchemy import Connection, Table, delete, insert, select, update
 
 from common.chain import Clock
 from common.errors import JournalTaken, WeightsDamaged
-from common.metrics import EvaluationSums
+from common.metrics import sums_of
 from common.study import Study
 from common.tasks import Evaluation
-from common.tasks.writing import COUNTS
 from common.update import Contribution
 from common.weights import Weights, digest, save_weights
 from server.journal.database import Database
@@ -193,8 +192,8 @@ class DurableJournal:
         """See the protocol."""
         self.require_mine()
         number, site = evaluation.round, evaluation.site
-        arrays = {name: getattr(evaluation.sums, name) for name in COUNTS}
-        arrays[LOSS] = np.float64(evaluation.sums.loss)  # with them under one digest
+        arrays = evaluation.sums.arrays()
+        arrays[LOSS] = np.asarray(evaluation.sums.loss, np.float64)  # with them under one digest
         known = digest(arrays)
         save_weights(self._file(number, "evaluate", site), arrays, {"digest": known})
         values = {"base_digest": evaluation.base_digest, "loss": evaluation.sums.loss, "digest": known}
@@ -210,7 +209,7 @@ class DurableJournal:
         counted = {}
         for row in found:
             arrays = dict(verified(self._file(number, "evaluate", row.site), row.digest, _AGAIN))
-            sums = EvaluationSums(loss=float(arrays.pop(LOSS)), **arrays)
+            sums = sums_of(float(arrays.pop(LOSS)), arrays)
             counted[row.site] = Evaluation(row.site, number, row.base_digest, sums)
         return counted
 

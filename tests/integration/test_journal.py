@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from common.errors import JournalTaken, StudyUnknown, WeightsDamaged
-from common.metrics import EvaluationSums
+from common.metrics import ClassificationSums
 from common.study import Study, parse_study
 from common.tasks import Evaluation
 from common.update import Contribution
@@ -65,7 +65,7 @@ def update(site: str, **about: Any) -> Contribution:
 
 def counts(site: str) -> Evaluation:
     scores, labels = np.array([[0.2, 0.8], [0.9, 0.1]]), np.array([1, 0])
-    return Evaluation(site, 1, "1" * 64, EvaluationSums.count(scores, labels, keep_scores=True))
+    return Evaluation(site, 1, "1" * 64, ClassificationSums.count(scores, labels, keep_scores=True))
 
 
 def test_nothing_is_known_of_a_run_that_has_not_begun(journal: RunJournal) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from flwr.app import MessageType
 
-from common.metrics import EvaluationSums
+from common.metrics import ClassificationSums
 from common.study import Study
 from common.tasks import Evaluation
 from server import roster, study_run
@@ -32,7 +32,7 @@ def evaluation(site: str, n: int, classes: int = 2, *, single: bool = True) -> E
     rng = np.random.default_rng(n)
     scores = rng.dirichlet(np.ones(classes), n)
     return Evaluation(
-        site, 3, "1" * 64, EvaluationSums.count(scores, rng.integers(0, classes, n), keep_scores=single)
+        site, 3, "1" * 64, ClassificationSums.count(scores, rng.integers(0, classes, n), keep_scores=single)
     )
 
 

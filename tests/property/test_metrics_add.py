@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from common.metrics import EvaluationSums, metrics_of
+from common.metrics import ClassificationSums, metrics_of
 
 COUNTS = ("confusion", "calibration", "histogram")
 
@@ -28,11 +28,11 @@ def federations(draw: st.DrawFn) -> list[tuple[NDArray[Any], NDArray[Any]]]:
     return sites
 
 
-def counted(sites: list[tuple[NDArray[Any], NDArray[Any]]], keep: bool = True) -> list[EvaluationSums]:
-    return [EvaluationSums.count(scores, labels, keep_scores=keep) for scores, labels in sites]
+def counted(sites: list[tuple[NDArray[Any], NDArray[Any]]], keep: bool = True) -> list[ClassificationSums]:
+    return [ClassificationSums.count(scores, labels, keep_scores=keep) for scores, labels in sites]
 
 
-def assert_same_counts(one: EvaluationSums, other: EvaluationSums) -> None:
+def assert_same_counts(one: ClassificationSums, other: ClassificationSums) -> None:
     for name in COUNTS:
         assert getattr(one, name) == pytest.approx(getattr(other, name), abs=1e-9)
     assert one.loss == pytest.approx(other.loss)
@@ -43,7 +43,7 @@ def test_sum_of_the_sites_is_the_count_of_all_cases(
     sites: list[tuple[NDArray[Any], NDArray[Any]]], keep: bool
 ) -> None:
     together = [(np.concatenate([s for s, _ in sites]), np.concatenate([y for _, y in sites]))]
-    total, pooled = EvaluationSums.total(counted(sites, keep)), counted(together, keep)[0]
+    total, pooled = ClassificationSums.total(counted(sites, keep)), counted(together, keep)[0]
     assert_same_counts(total, pooled)
     assert total.exact == pooled.exact
     assert np.array_equal(total.scores, pooled.scores) and np.array_equal(total.labels, pooled.labels)
@@ -55,7 +55,7 @@ def test_order_of_the_sites_changes_no_figure(
 ) -> None:
     parts = counted(sites, keep)
     shuffled = random.sample(parts, len(parts))
-    one, other = EvaluationSums.total(parts), EvaluationSums.total(shuffled)
+    one, other = ClassificationSums.total(parts), ClassificationSums.total(shuffled)
     assert_same_counts(one, other)
     classes = [str(c) for c in range(one.confusion.shape[0])]
     mine, theirs = metrics_of(one, classes).to_dict(), metrics_of(other, classes).to_dict()
@@ -65,7 +65,7 @@ def test_order_of_the_sites_changes_no_figure(
 
 @given(federations())
 def test_counts_agree_among_themselves(sites: list[tuple[NDArray[Any], NDArray[Any]]]) -> None:
-    total = EvaluationSums.total(counted(sites))
+    total = ClassificationSums.total(counted(sites))
     assert total.n == sum(len(labels) for _, labels in sites) == len(total.labels)
     assert total.calibration[0].sum() == total.n
     assert total.histogram[:, 1].sum(axis=1).tolist() == total.confusion.sum(axis=1).tolist()
@@ -76,7 +76,7 @@ def test_counts_agree_among_themselves(sites: list[tuple[NDArray[Any], NDArray[A
 
 @given(federations(), st.booleans())
 def test_every_figure_is_within_its_range(sites: list[tuple[NDArray[Any], NDArray[Any]]], keep: bool) -> None:
-    total = EvaluationSums.total(counted(sites, keep))
+    total = ClassificationSums.total(counted(sites, keep))
     figures = metrics_of(total, [str(c) for c in range(total.confusion.shape[0])]).to_dict()
     loss = figures.pop("loss")
     assert loss is None or 0 <= loss < 30

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from common.errors import StudyError
 from common.study import STRATEGY_NAMES, Study, digest, from_canonical, parse_study, to_canonical, to_toml
-from common.study.sections import MEAN_STRATEGIES
+from common.study.federation import MEAN_STRATEGIES
 
 # What writers of TOML and JSON stumble over: quotes, escapes, controls, separators, other planes.
 texts = st.text(st.sampled_from("ab0é. #='\"\\\n\t\r\x00\x7f\u2028\U0001f600"), min_size=1, max_size=12)

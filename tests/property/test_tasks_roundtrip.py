@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from common.errors import TaskInvalid
-from common.metrics import EvaluationSums, curves_of, metrics_of
+from common.metrics import ClassificationSums, curves_of, metrics_of
 from common.tasks import (
     ABOUT,
     ARRAYS,
@@ -72,7 +72,7 @@ def evaluations(draw: st.DrawFn) -> Evaluation:
     cases = draw(st.integers(0, 6))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     scores = rng.random((cases, 2)) + 1e-3
-    sums = EvaluationSums.count(
+    sums = ClassificationSums.count(
         scores / scores.sum(axis=1, keepdims=True), rng.integers(0, 2, cases), keep_scores=draw(st.booleans())
     )
     return Evaluation(draw(texts), draw(counts), draw(texts), sums)
@@ -94,7 +94,7 @@ def read_as(value: Any, content: RecordDict) -> Any:
     if not isinstance(value, Evaluation):
         return read_about(content, type(value))
     evaluation = read_evaluation(content, len(CLASSES))
-    pooled = EvaluationSums.total([evaluation.sums, value.sums])
+    pooled = ClassificationSums.total([evaluation.sums, value.sums])
     metrics_of(pooled, CLASSES), curves_of(pooled, CLASSES)
     return evaluation
 

@@ -152,7 +152,7 @@ def test_pictures_become_standardised_rows(tmp_path: Path, make_study: MakeStudy
     assert batch.steps.shape == (2, 8, 8) and batch.steps.dtype == torch.float32
     np.testing.assert_allclose(batch.steps[0].numpy().ravel(), expected, atol=1e-5)
     assert not batch.steps[1].any()
-    assert batch.lengths.tolist() == [8, 8] and batch.labels.tolist() == [0, 0]
+    assert batch.lengths.tolist() == [8, 8] and batch.targets.tolist() == [0, 0]
 
 
 def test_patches_become_squares_in_raster_order(tmp_path: Path, make_study: MakeStudy) -> None:

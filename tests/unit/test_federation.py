@@ -109,7 +109,7 @@ def test_a_medmnist_file_is_dealt_by_picture(tmp_path: Path, make_study: MakeStu
     batch = decode(source, entries, study, torch.device("cpu"))
     rows = [entry.item for entry in entries if isinstance(entry.item, Row)]
     labels = [int(row.path.rpartition("/")[2]) % 2 for row in rows]
-    assert batch.labels.tolist() == labels
+    assert batch.targets.tolist() == labels
 
 
 def test_a_medmnist_file_alone_is_one_site(tmp_path: Path, make_study: MakeStudy) -> None:

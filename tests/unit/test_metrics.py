@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from sklearn import metrics as reference
 
-from common.metrics import CALIBRATION_BINS, EvaluationSums, Metrics, curves_of, metrics_of
+from common.metrics import CALIBRATION_BINS, ClassificationSums, Metrics, curves_of, metrics_of
 
 Array = NDArray[Any]
 RATIOS = [f.name for f in fields(Metrics) if f.name not in ("n", "labels")]
@@ -33,7 +33,7 @@ def names(classes: int) -> list[str]:
 
 
 def measured(scores: Array, labels: Array, keep_scores: bool = True) -> Metrics:
-    sums = EvaluationSums.count(scores, labels, keep_scores=keep_scores)
+    sums = ClassificationSums.count(scores, labels, keep_scores=keep_scores)
     return metrics_of(sums, names(scores.shape[1]))
 
 
@@ -155,31 +155,31 @@ def test_only_the_ranking_needs_single_scores() -> None:
 def test_sum_is_exact_only_if_every_part_is(first: bool, second: bool, exact: bool) -> None:
     scores, labels = predictions(0, 10, 2)
     total = sum_of(
-        EvaluationSums.count(scores[:4], labels[:4], keep_scores=bool(first)),
-        EvaluationSums.count(scores[4:], labels[4:], keep_scores=bool(second)),
+        ClassificationSums.count(scores[:4], labels[:4], keep_scores=bool(first)),
+        ClassificationSums.count(scores[4:], labels[4:], keep_scores=bool(second)),
     )
     assert (total.n, total.exact) == (10, exact)
 
 
-def sum_of(*parts: EvaluationSums) -> EvaluationSums:
-    return EvaluationSums.total(list(parts))
+def sum_of(*parts: ClassificationSums) -> ClassificationSums:
+    return ClassificationSums.total(list(parts))
 
 
 def test_site_without_cases_leaves_a_sum_exact() -> None:
     scores, labels = predictions(0, 10, 2)
-    nothing = EvaluationSums.count(scores[:0], labels[:0], keep_scores=False)
-    assert sum_of(nothing, EvaluationSums.count(scores, labels, keep_scores=True)).exact
+    nothing = ClassificationSums.count(scores[:0], labels[:0], keep_scores=False)
+    assert sum_of(nothing, ClassificationSums.count(scores, labels, keep_scores=True)).exact
 
 
 def test_single_scores_stay_at_the_site_unless_asked_for() -> None:
     scores, labels = predictions(0, 10, 3)
-    sums = EvaluationSums.count(scores, labels, keep_scores=False)
+    sums = ClassificationSums.count(scores, labels, keep_scores=False)
     assert (sums.scores.shape, sums.labels.shape, sums.n) == ((0, 3), (0,), 10)
 
 
 @pytest.mark.parametrize("value", [0.0, 1e-30, 0.5, 1 - 1e-16, 1.0])
 def test_every_score_has_a_bin(value: float) -> None:
-    sums = EvaluationSums.count(np.array([[1 - value, value]]), np.array([1]), keep_scores=False)
+    sums = ClassificationSums.count(np.array([[1 - value, value]]), np.array([1]), keep_scores=False)
     assert sums.histogram.sum(axis=(1, 2)).tolist() == [1, 1]
     assert sums.histogram[1, 1].sum() == sums.histogram[0, 0].sum() == sums.calibration[0].sum() == 1
 
@@ -190,7 +190,7 @@ def test_every_score_has_a_bin(value: float) -> None:
 def test_curves_are_short_and_rise_from_0_to_1(n: int, classes: int, keep_scores: bool) -> None:
     scores, labels = predictions(3, n, classes)
     labels[:classes] = np.arange(classes)[:n]
-    curves = curves_of(EvaluationSums.count(scores, labels, keep_scores=keep_scores), names(classes))
+    curves = curves_of(ClassificationSums.count(scores, labels, keep_scores=keep_scores), names(classes))
     assert list(curves["roc"]) == names(classes)[1 if classes == 2 else 0 :]
     for name in names(classes)[1 : min(classes, n)]:
         false, true = curves["roc"][name]["fpr"], curves["roc"][name]["tpr"]
@@ -201,7 +201,7 @@ def test_curves_are_short_and_rise_from_0_to_1(n: int, classes: int, keep_scores
 
 def test_short_roc_curve_is_the_exact_one() -> None:
     scores, labels = predictions(5, 60, 2)
-    roc = curves_of(EvaluationSums.count(scores, labels, keep_scores=True), names(2))["roc"]["class 1"]
+    roc = curves_of(ClassificationSums.count(scores, labels, keep_scores=True), names(2))["roc"]["class 1"]
     false, true, _ = reference.roc_curve(labels, scores[:, 1], drop_intermediate=False)
     assert roc["fpr"] == pytest.approx(false, abs=1e-5)
     assert roc["tpr"] == pytest.approx(true, abs=1e-5)
@@ -209,7 +209,7 @@ def test_short_roc_curve_is_the_exact_one() -> None:
 
 def test_thinned_roc_curve_keeps_the_area() -> None:
     scores, labels = predictions(6, 3000, 2)
-    sums = EvaluationSums.count(scores, labels, keep_scores=True)
+    sums = ClassificationSums.count(scores, labels, keep_scores=True)
     roc = curves_of(sums, names(2))["roc"]["class 1"]
     assert reference.auc(roc["fpr"], roc["tpr"]) == pytest.approx(one_vs_rest(scores, labels), abs=0.002)
 
@@ -218,13 +218,13 @@ def test_curves_of_one_class_or_none_are_empty() -> None:
     for labels in (np.zeros(4, dtype=int), np.ones(4, dtype=int), np.zeros(0, dtype=int)):
         scores = np.full((len(labels), 2), 0.5)
         for keep_scores in (True, False):
-            curves = curves_of(EvaluationSums.count(scores, labels, keep_scores=keep_scores), names(2))
+            curves = curves_of(ClassificationSums.count(scores, labels, keep_scores=keep_scores), names(2))
             assert curves["roc"]["class 1"] == {"fpr": [], "tpr": []}
 
 
 def test_reliability_curve_has_a_place_for_every_bin() -> None:
     scores = np.array([[0.99, 0.01], [0.95, 0.05], [0.4, 0.6]])
-    curve = curves_of(EvaluationSums.count(scores, np.array([0, 1, 1]), keep_scores=False), names(2))
+    curve = curves_of(ClassificationSums.count(scores, np.array([0, 1, 1]), keep_scores=False), names(2))
     calibration = curve["calibration"]
     assert {len(values) for values in calibration.values()} == {CALIBRATION_BINS}
     assert (calibration["n"][-1], calibration["n"][9], sum(calibration["n"])) == (2, 1, 3)

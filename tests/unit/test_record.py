@@ -13,7 +13,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from common.errors import QuorumNotReached
-from common.metrics import EvaluationSums
+from common.metrics import ClassificationSums
 from common.private.event import Event
 from common.study import Study
 from common.tasks import Evaluation, SiteDescription
@@ -34,10 +34,12 @@ def check(document: dict[str, Any]) -> None:
     Draft202012Validator(SCHEMA).validate(document)
 
 
-def counted(classes: int, n: int, *, keep_scores: bool = True, present: int | None = None) -> EvaluationSums:
+def counted(
+    classes: int, n: int, *, keep_scores: bool = True, present: int | None = None
+) -> ClassificationSums:
     rng = np.random.default_rng(0)
     scores = rng.dirichlet([1] * classes, n)
-    return EvaluationSums.count(scores, rng.integers(0, present or classes, n), keep_scores=keep_scores)
+    return ClassificationSums.count(scores, rng.integers(0, present or classes, n), keep_scores=keep_scores)
 
 
 def described(site: str, **changes: Any) -> SiteDescription:

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.sequences import SequenceBatch, pad, standardise, to_steps
+from common.sequences import NO_TARGET, SequenceBatch, from_steps, hilbert, pad, standardise, to_steps
 from common.study import Patches, Rows
 
 sides = (
@@ -106,7 +106,7 @@ def batch(cases: int, first: int = 0) -> SequenceBatch:
 def test_take_gives_these_cases_in_this_order(index: list[int]) -> None:
     taken = batch(4).take(torch.tensor(index, dtype=torch.int64))
     assert len(taken) == len(index)
-    assert taken.labels.tolist() == index
+    assert taken.targets.tolist() == index
     assert taken.lengths.tolist() == [i % 3 + 1 for i in index]
     assert taken.steps[:, 0, 0].tolist() == index
 
@@ -127,7 +127,7 @@ def test_padded_cases_are_whole_and_have_zeros_behind() -> None:
     found = pad(cases, torch.tensor([2, 0, 1]))
     assert found.steps.shape == (3, 5, 2)
     assert found.lengths.tolist() == [3, 1, 5]
-    assert found.labels.tolist() == [2, 0, 1]
+    assert found.targets.tolist() == [2, 0, 1]
     for case, steps in zip(cases, found.steps, strict=True):
         assert torch.equal(steps[: len(case)], case)
         assert not steps[len(case) :].any()
@@ -160,9 +160,38 @@ def test_taken_cases_are_as_long_as_their_longest() -> None:
 
 def test_lengths_stay_on_the_cpu_and_steps_know_their_size() -> None:
     moved = batch(4).to(torch.device("meta"))
-    assert (moved.steps.device.type, moved.labels.device.type, moved.lengths.device.type) == (
+    assert (moved.steps.device.type, moved.targets.device.type, moved.lengths.device.type) == (
         "meta",
         "meta",
         "cpu",
     )
     assert batch(4).size_bytes == 4 * 3 * 2 * 4
+
+
+@pytest.mark.parametrize("side", [1, 2, 4, 8, 16])
+def test_hilberts_curve_visits_every_place_from_one_beside_it(side: int) -> None:
+    visited = hilbert(side)
+    assert sorted(visited.tolist()) == list(range(side * side))
+    rows, columns = np.divmod(visited, side)
+    assert (np.abs(np.diff(rows)) + np.abs(np.diff(columns)) == 1).all()
+
+
+@pytest.mark.parametrize(
+    "sequence",
+    [Rows(size=16), Patches(size=16, patch=4), Patches(size=16, patch=4, order="hilbert")],
+    ids=["rows", "raster", "hilbert"],
+)
+def test_pictures_come_back_from_their_steps(sequence: Rows | Patches) -> None:
+    pictures = torch.arange(2 * 16 * 16.0).reshape(2, 16, 16)
+    assert torch.equal(from_steps(to_steps(pictures, sequence), sequence), pictures)
+
+
+def test_targets_by_step_are_padded_as_their_steps_are() -> None:
+    masks = [torch.ones(2, 4, dtype=torch.uint8), torch.ones(3, 4, dtype=torch.uint8)]
+    batch = pad([torch.zeros(2, 4), torch.zeros(3, 4)], masks)
+    assert batch.targets.shape == (2, 3, 4) and (batch.targets[0, 2] == NO_TARGET).all()
+    assert batch.take(torch.tensor([0])).targets.shape == (1, 2, 4)
+    longer = pad([torch.zeros(5, 4)], [torch.zeros(5, 4, dtype=torch.uint8)])
+    joined = SequenceBatch.concatenate([batch, longer])
+    assert joined.targets.shape == (3, 5, 4) and (joined.targets[1, 3:] == NO_TARGET).all()
+    assert torch.equal(joined.targets[2], torch.zeros(5, 4, dtype=torch.uint8))

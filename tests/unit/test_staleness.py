@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from common.study import parse_study
-from common.study.sections import MEAN_STRATEGIES
+from common.study.federation import MEAN_STRATEGIES
 from common.update import Contribution
 from common.weights import Weights
 from server.strategies import build_strategy, weight_of

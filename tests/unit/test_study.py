@@ -27,18 +27,10 @@ from common.study import (
     to_canonical,
     to_toml,
 )
+from common.study.data import Window
+from common.study.federation import DEFAULT_FRACTION, MEAN_STRATEGIES
 from common.study.privacy import Privacy, SitePrivacy
-from common.study.sections import (
-    DEFAULT_FRACTION,
-    MEAN_STRATEGIES,
-    Frames,
-    Rows,
-    Sequence,
-    Slices,
-    Steps,
-    Variable,
-    Window,
-)
+from common.study.sequence import Frames, Rows, Sequence, Slices, Steps, Variable
 
 MakeStudy = Callable[..., Study]
 HEAD = {"name": "x", "labels": {"0": "normal", "1": "abnormal"}}

@@ -20,7 +20,7 @@ from common.codecs.int8 import INT8
 from common.codecs.topk import TopK
 from common.errors import Refusal, TaskInvalid, UpdateRefused
 from common.flower import free_message
-from common.metrics import EvaluationSums
+from common.metrics import ClassificationSums
 from common.tasks import (
     ABOUT,
     ARRAYS,
@@ -56,7 +56,7 @@ PRIVATE = Contribution(
 )
 OPTIONAL = ("loss", "base_loss", "epsilon", "target_delta", "clip_norm", "ledger_head")
 SCORES = np.array([[0.9, 0.1], [0.4, 0.6], [0.3, 0.7], [0.5, 0.5]])
-SUMS = EvaluationSums.count(SCORES, np.array([0, 0, 1, 1]), keep_scores=True)
+SUMS = ClassificationSums.count(SCORES, np.array([0, 0, 1, 1]), keep_scores=True)
 EVALUATION = Evaluation("north", 3, "d1", SUMS)
 COUNTS = ("loss", "confusion", "calibration", "histogram", "scores", "labels")
 
@@ -146,7 +146,7 @@ def test_figure_that_a_contribution_need_not_have_is_none(name: str) -> None:
 @ways
 @pytest.mark.parametrize(("cases", "keep_scores"), [(4, True), (4, False), (0, True), (0, False)])
 def test_evaluation_is_read_as_written(cases: int, keep_scores: bool, carried: Any) -> None:
-    sums = EvaluationSums.count(SCORES[:cases], np.array([0, 0, 1, 1])[:cases], keep_scores=keep_scores)
+    sums = ClassificationSums.count(SCORES[:cases], np.array([0, 0, 1, 1])[:cases], keep_scores=keep_scores)
     read = read_evaluation(carried(evaluation_content(Evaluation("north", 3, "d1", sums))), 2)
     assert (read.site, read.round, read.base_digest) == ("north", 3, "d1")
     assert all(np.array_equal(getattr(read.sums, name), getattr(sums, name)) for name in COUNTS)

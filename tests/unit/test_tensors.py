@@ -305,7 +305,7 @@ def test_batch_gives_each_case_the_steps_it_has_alone() -> None:
     sequence = study({"kind": "slices", "size": 8})
     batch = batch_steps(cases, [0, 1, 1, 0, 1], sequence, CPU)
     assert batch.lengths.tolist() == [3, 5, 3, 3, 3]
-    assert batch.labels.tolist() == [0, 1, 1, 0, 1]
+    assert batch.targets.tolist() == [0, 1, 1, 0, 1]
     assert batch.steps.shape == (5, 5, 64)
     for one, steps, length in zip(cases, batch.steps, batch.lengths, strict=True):
         torch.testing.assert_close(steps[:length], picture_steps(one, sequence, CPU), atol=1e-5, rtol=0)

@@ -11,6 +11,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from client.trainer import LocalPlan, mean_loss, predict, train
+from common.learning import learning_of
 from common.models import SequenceClassifier, build_model, initial_weights, load_state, state_of
 from common.sequences import SequenceBatch
 from common.study import Study
@@ -37,10 +38,17 @@ def model_of(study: Study) -> SequenceClassifier:
     return model
 
 
-def update(study: Study, cases: SequenceBatch, seed: int = 1, progress: float = 0.0, **plan: Any) -> Arrays:
+def update(
+    study: Study,
+    cases: SequenceBatch,
+    seed: int = 1,
+    progress: float = 0.0,
+    class_weights: tuple[float, ...] = (),
+    **plan: Any,
+) -> Arrays:
     """What training changes."""
     model = model_of(study)
-    train(model, cases, LocalPlan(study.training, progress, seed, **plan))
+    train(model, cases, LocalPlan.of(study, progress, seed, class_weights, **plan))
     return subtract(state_of(model), initial_weights(study, 0))
 
 
@@ -52,7 +60,7 @@ def one_step(make_study: MakeStudy, **training: Any) -> Study:
 def gradient(study: Study, cases: SequenceBatch, weight: torch.Tensor | None = None) -> Arrays:
     """Gradient of the mean loss over all cases at the base model."""
     model = model_of(study)
-    cross_entropy(model(cases.steps, cases.lengths), cases.labels, weight=weight).backward()
+    cross_entropy(model(cases.steps, cases.lengths), cases.targets, weight=weight).backward()
     return {name: p.grad.numpy() for name, p in model.named_parameters() if p.grad is not None}
 
 
@@ -119,8 +127,7 @@ def test_fedprox_holds_the_model_near_its_base(make_study: MakeStudy, cases: Seq
 def test_fedprox_does_not_count_in_the_loss_that_is_told(make_study: MakeStudy, cases: SequenceBatch) -> None:
     study = make_study(training={"local_epochs": 5})
     losses = [
-        train(model_of(study), cases, LocalPlan(study.training, 0.0, 1, proximal_mu=mu)).loss
-        for mu in (0.0, 1e4)
+        train(model_of(study), cases, LocalPlan.of(study, 0.0, 1, proximal_mu=mu)).loss for mu in (0.0, 1e4)
     ]
     assert losses[0] < losses[1] < 1.0
 
@@ -156,7 +163,7 @@ def test_weight_decay_shrinks_the_weights(
     def size(decay: float) -> float:
         study = make_study(training={"optimizer": optimizer, "weight_decay": decay, "local_epochs": 8})
         model = model_of(study)
-        train(model, cases, LocalPlan(study.training, 0.0, 1))
+        train(model, cases, LocalPlan.of(study, 0.0, 1))
         return norm(state_of(model))
 
     assert size(1.0) < size(0.0) * 0.99
@@ -172,19 +179,19 @@ def test_a_separable_set_is_learnt(
         training={"local_epochs": 20, "learning_rate": 0.02},
     )
     model = model_of(study)
-    before = mean_loss(model, cases)
-    told = train(model, cases, LocalPlan(study.training, 0.0, 1)).loss
-    assert (predict(model, cases).argmax(dim=1) == cases.labels).all()
+    before = mean_loss(model, cases, learning_of(study))
+    told = train(model, cases, LocalPlan.of(study, 0.0, 1)).loss
+    assert (predict(model, cases).argmax(dim=1) == cases.targets).all()
     assert told < before
-    assert mean_loss(model, cases) < 0.2
+    assert mean_loss(model, cases, learning_of(study)) < 0.2
 
 
 def test_every_case_counts_in_an_epoch(make_study: MakeStudy, cases: SequenceBatch) -> None:
     # With a learning rate near zero, the mean over equal batches is the base model's loss on all cases.
     study = make_study(training={"batch_size": 4, "learning_rate": 1e-12})
     model = model_of(study)
-    told = train(model, cases, LocalPlan(study.training, 0.0, 1)).loss
-    assert told == pytest.approx(mean_loss(model_of(study), cases), abs=1e-5)
+    told = train(model, cases, LocalPlan.of(study, 0.0, 1)).loss
+    assert told == pytest.approx(mean_loss(model_of(study), cases, learning_of(study)), abs=1e-5)
 
 
 def test_prediction_is_by_case_and_without_dropout(make_study: MakeStudy, cases: SequenceBatch) -> None:
@@ -235,7 +242,7 @@ def test_work_by_time_ends_with_the_batch_at_which_the_time_is_over(
     make_study: MakeStudy, cases: SequenceBatch, work_s: float, step_s: float, steps: int
 ) -> None:
     study, clock = by_time(make_study, work_s, step_s)
-    trained = train(model_of(study), cases, LocalPlan(study.training, 0.0, 1), clock=clock)
+    trained = train(model_of(study), cases, LocalPlan.of(study, 0.0, 1), clock=clock)
     assert trained.steps == steps
 
 
@@ -244,7 +251,7 @@ def test_work_by_time_is_as_many_epochs_as_there_is_time_for(
 ) -> None:
     study, clock = by_time(make_study, 8.0, 1.0)  # twenty cases are four batches of six: two epochs
     model, other = model_of(study), model_of(study)
-    trained = train(model, cases, LocalPlan(study.training, 0.0, 1), clock=clock)
+    trained = train(model, cases, LocalPlan.of(study, 0.0, 1), clock=clock)
     epochs = make_study(training={"local_epochs": 2, "batch_size": 6})
-    assert trained == train(other, cases, LocalPlan(epochs.training, 0.0, 1))
+    assert trained == train(other, cases, LocalPlan.of(epochs, 0.0, 1))
     assert norm(subtract(state_of(model), state_of(other))) == 0.0

@@ -101,7 +101,7 @@ def test_two_trainings_differ_in_their_noise_only_by_purpose(subject: Subject) -
 
 def test_an_engine_releases_the_clipped_sum_with_the_planned_noise(subject: Subject) -> None:
     units = [subject.train.take((subject.units == unit).nonzero().flatten()) for unit in range(4)]
-    engine = Engine(first_model(subject), subject.plan, subject.study.training, Secret.seeded(1))
+    engine = Engine(first_model(subject), subject.plan, subject.study, Secret.seeded(1))
     released = engine.releasing(units)
     seen = torch.stack([released() for _ in range(400)])
     assert float(seen.std(dim=0).mean()) == pytest.approx(1.0, abs=0.05)
@@ -114,15 +114,15 @@ def test_a_whole_step_releases_the_same_and_leaves_the_model_as_it_was(subject: 
     model = first_model(subject)
     before = copy.deepcopy(model.state_dict())
     quiet = replace(subject.plan, noise_multiplier=1e-6, gradient_noise_multiplier=1e-6)
-    step = WholeStep(model, quiet, subject.study.training, seed=0).releasing(units)
-    engine = Engine(model, quiet, subject.study.training, Secret.seeded(1))
+    step = WholeStep(model, quiet, subject.study, seed=0).releasing(units)
+    engine = Engine(model, quiet, subject.study, Secret.seeded(1))
     torch.testing.assert_close(3 * step(), engine.clipped_sum(units), atol=1e-4, rtol=1e-3)
     assert all(before[name].equal(weight) for name, weight in model.state_dict().items())
 
 
 def test_no_two_steps_have_the_same_noise(subject: Subject) -> None:
     unit = subject.train.take(torch.tensor([0]))
-    step = WholeStep(first_model(subject), subject.plan, subject.study.training, seed=0)
+    step = WholeStep(first_model(subject), subject.plan, subject.study, seed=0)
     present, without = step.releasing([unit]), step.releasing([unit.take(torch.zeros(0, dtype=torch.int64))])
     seen = [present(), present(), without(), without()]
     assert all(not a.equal(b) for i, a in enumerate(seen) for b in seen[:i])

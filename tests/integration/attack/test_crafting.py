@@ -43,14 +43,14 @@ def test_a_canary_has_another_label_and_larger_values(cases: SequenceBatch) -> N
 def test_the_clearest_has_the_largest_gradient_that_is_finite(tiny: Tiny, cases: SequenceBatch) -> None:
     model = tiny(0)
     units = [of_unit(cases, UNITS, unit, 9) for unit in range(3)]
-    endless = SequenceBatch(units[0].steps * torch.inf, units[0].lengths, units[0].labels)
+    endless = SequenceBatch(units[0].steps * torch.inf, units[0].lengths, units[0].targets)
     found = clearest(model, [*units, endless])
     assert found is max(units, key=lambda unit: float(own_gradient(model, unit).norm()))
 
 
 def test_the_own_gradient_is_that_of_the_mean_loss(tiny: Tiny, cases: SequenceBatch) -> None:
     model = tiny(1, model={"layers": 2, "bidirectional": True})
-    cross_entropy(model(cases.steps, cases.lengths), cases.labels).backward()
+    cross_entropy(model(cases.steps, cases.lengths), cases.targets).backward()
     expected = flat(w.grad for w in trainable(model) if w.grad is not None)
     torch.testing.assert_close(own_gradient(model, cases), expected, atol=1e-6, rtol=1e-4)
 

@@ -64,7 +64,7 @@ def test_plain_training_goes_on_where_it_was(
 ) -> None:
     training = {"batch_size": 5, "local_epochs": 3, **sections.get("training", {})}
     study = make_study(**{**sections, "training": training})
-    plan = LocalPlan(study.training, 0.0, 5, mu)
+    plan = LocalPlan.of(study, 0.0, 5, mu)
     undisturbed, resumed = model_of(study), []
     loss = train(undisturbed, cases, plan)
 
@@ -98,7 +98,7 @@ def test_private_training_goes_on_with_the_same_coins_and_noise(
 ) -> None:
     training = {"optimizer": "sgd", "local_epochs": 4, **sections.get("training", {})}
     study = make_study(privacy={**PRIVACY, **privacy}, **{**sections, "training": training})
-    plan, local = plan_of(study, 8), LocalPlan(study.training, 0.0, 0)
+    plan, local = plan_of(study, 8), LocalPlan.of(study, 0.0, 0)
     assert plan.steps_per_round == 8
     undisturbed, resumed = model_of(study), []
     outcome = train_privately(undisturbed, cases, GROUPS, plan, local, Secret(b"k" * 32))
@@ -118,7 +118,7 @@ def test_what_was_lost_is_trained_again(
     make_study: Callable[..., Study], model_of: ModelOf, cases: SequenceBatch, tmp_path: Path
 ) -> None:
     study = make_study(training={"batch_size": 4})
-    first, plan = Dying(tmp_path / "t", 3, 2), LocalPlan(study.training, 0.0, 5)
+    first, plan = Dying(tmp_path / "t", 3, 2), LocalPlan.of(study, 0.0, 5)
     with suppress(Killed):
         train(model_of(study), cases, plan, first)
     second = Dying(tmp_path / "t", 0, 2)
@@ -141,7 +141,7 @@ def test_time_that_was_worked_is_not_worked_again(
         training={"batch_size": 5, "work_s": 11.0}, model={"dropout": 0.4, "layers": 2},
         federation={"deadline_s": 60.0},
     )  # fmt: skip
-    plan, resumed = LocalPlan(study.training, 0.0, 5), []
+    plan, resumed = LocalPlan.of(study, 0.0, 5), []
 
     def clock() -> Callable[[], float]:
         seconds = count(int(torch.randint(1000, ())))  # a process's clock begins anywhere
@@ -163,7 +163,7 @@ def test_training_that_was_at_its_end_makes_no_step_more(
     make_study: Callable[..., Study], model_of: ModelOf, cases: SequenceBatch, tmp_path: Path
 ) -> None:
     study = make_study(training={"batch_size": 5, "work_s": 3.0}, federation={"deadline_s": 60.0})
-    seconds, plan = count(), LocalPlan(study.training, 0.0, 5)
+    seconds, plan = count(), LocalPlan.of(study, 0.0, 5)
 
     def clock() -> float:
         return float(next(seconds))

@@ -17,6 +17,7 @@ from client import private_training
 from client.private_training import PrivateOutcome, train_privately
 from client.trainer import LocalPlan, mean_loss
 from common.errors import LayerNotPrivate, ModelDiverged
+from common.learning import learning_of
 from common.models import SequenceClassifier, build_model, initial_weights, load_state, state_of
 from common.private.plan import PrivacyPlan, plan_of
 from common.private.secret import Secret
@@ -80,7 +81,12 @@ def update(
     """What training changes."""
     model = model_of(study)
     train_privately(
-        model, cases, groups, plan, LocalPlan(study.training, 0.0, 0, **local), Secret.seeded(seed)
+        model,
+        cases,
+        groups,
+        plan,
+        LocalPlan.of(study, 0.0, 0, **local),
+        Secret.seeded(seed),
     )
     return subtract(state_of(model), initial_weights(study, 0))
 
@@ -94,7 +100,7 @@ def clipped_mean(study: Study, cases: SequenceBatch, clip_norm: float) -> Arrays
         own = (unit == GROUPS).nonzero().squeeze(1)
         for case in own.split(1):
             batch = cases.take(case)
-            (cross_entropy(model(batch.steps, batch.lengths), batch.labels) / len(own)).backward()
+            (cross_entropy(model(batch.steps, batch.lengths), batch.targets) / len(own)).backward()
         gradient = {
             name: p.grad.double().numpy() for name, p in model.named_parameters() if p.grad is not None
         }
@@ -204,7 +210,7 @@ def test_the_clip_norm_follows_the_gradients(one_step: MakeStudy, cases: Sequenc
     assert plan.adaptive_clip is not None
     plan = replace(plan, adaptive_clip=replace(plan.adaptive_clip, count_noise=0.1))
     model = model_of(study)
-    local = LocalPlan(study.training, 0.0, 0)
+    local = LocalPlan.of(study, 0.0, 0)
     outcome = train_privately(model, cases, GROUPS, plan, local, Secret.seeded(1))
     sizes = [norm(clipped_mean_of_unit(study, cases, unit)) for unit in range(UNITS)]
     assert sorted(sizes)[2] < outcome.clip_norm < sorted(sizes)[5]
@@ -216,13 +222,13 @@ def clipped_mean_of_unit(study: Study, cases: SequenceBatch, unit: int) -> Array
     """Gradient of one unit's mean loss."""
     model = model_of(study).train()
     batch = cases.take((unit == GROUPS).nonzero().squeeze(1))
-    cross_entropy(model(batch.steps, batch.lengths), batch.labels).backward()
+    cross_entropy(model(batch.steps, batch.lengths), batch.targets).backward()
     return {name: p.grad.numpy() for name, p in model.named_parameters() if p.grad is not None}
 
 
 def test_a_fixed_clip_norm_stays(one_step: MakeStudy, cases: SequenceBatch) -> None:
     study = one_step(local_epochs=3)
-    model, local = model_of(study), LocalPlan(study.training, 0.0, 0)
+    model, local = model_of(study), LocalPlan.of(study, 0.0, 0)
     outcome = train_privately(model, cases, GROUPS, plan_of(study, UNITS), local, Secret.seeded(1))
     assert outcome == PrivateOutcome(steps=3, clip_norm=0.4)
 
@@ -263,7 +269,11 @@ def test_dropout_is_drawn_from_the_secret(one_step: MakeStudy, cases: SequenceBa
 
 def test_a_secret_serves_one_task(one_step: MakeStudy, cases: SequenceBatch) -> None:
     study, secret = one_step(), Secret.seeded(1)
-    model, plan, local = model_of(study), plan_of(study, UNITS), LocalPlan(study.training, 0.0, 0)
+    model, plan, local = (
+        model_of(study),
+        plan_of(study, UNITS),
+        LocalPlan.of(study, 0.0, 0),
+    )
     train_privately(model, cases, GROUPS, plan, local, secret)
     with pytest.raises(ValueError, match="handed out before"):
         train_privately(model, cases, GROUPS, plan, local, secret)
@@ -288,7 +298,14 @@ def test_the_schedule_and_the_optimiser_are_the_studys(
     plan, sizes = quiet(plan_of(study, UNITS)), []
     for progress in (0.0, 0.5):
         model = model_of(study)
-        train_privately(model, cases, GROUPS, plan, LocalPlan(study.training, progress, 0), Secret.seeded(1))
+        train_privately(
+            model,
+            cases,
+            GROUPS,
+            plan,
+            LocalPlan.of(study, progress, 0),
+            Secret.seeded(1),
+        )
         sizes.append(norm(subtract(state_of(model), initial_weights(study, 0))))
     assert sizes[1] / sizes[0] == pytest.approx(0.505, abs=0.01)
 
@@ -304,7 +321,7 @@ def test_bfloat16_gives_nearly_the_same_step(one_step: MakeStudy, cases: Sequenc
 def test_a_case_that_is_no_number_is_left_out(one_step: MakeStudy, cases: SequenceBatch) -> None:
     study = one_step()
     plan = quiet(plan_of(study, UNITS))
-    broken = SequenceBatch(cases.steps.clone(), cases.lengths, cases.labels)
+    broken = SequenceBatch(cases.steps.clone(), cases.lengths, cases.targets)
     broken.steps[GROUPS == 3] = float("nan")
     kept = (GROUPS != 3).nonzero().squeeze(1)
     assert_close(update(study, broken, plan), update(study, cases.take(kept), plan, GROUPS[kept]))
@@ -327,14 +344,19 @@ def test_a_layer_that_mixes_cases_is_refused_before_training(
     model.head = nn.Sequential(nn.BatchNorm1d(4), model.head)  # type: ignore[assignment]
     with pytest.raises(LayerNotPrivate, match="BatchNorm"):
         train_privately(
-            model, cases, GROUPS, plan_of(study, UNITS), LocalPlan(study.training, 0.0, 0), Secret.seeded(1)
+            model,
+            cases,
+            GROUPS,
+            plan_of(study, UNITS),
+            LocalPlan.of(study, 0.0, 0),
+            Secret.seeded(1),
         )
     assert all(np.array_equal(before[n], p.detach()) for n, p in model.named_parameters() if n in before)
 
 
 def test_units_that_are_not_those_of_the_cases_are_refused(one_step: MakeStudy, cases: SequenceBatch) -> None:
     study = one_step()
-    plan, local = plan_of(study, UNITS), LocalPlan(study.training, 0.0, 0)
+    plan, local = plan_of(study, UNITS), LocalPlan.of(study, 0.0, 0)
     for groups, message in ((GROUPS[:5], "5 units for 16 cases"), (GROUPS + 1, "from 0 to 7")):
         with pytest.raises(ValueError, match=message):
             train_privately(model_of(study), cases, groups, plan, local, Secret.seeded(1))
@@ -350,6 +372,6 @@ def test_a_separable_set_is_learnt(make_study: MakeStudy, cases: SequenceBatch, 
     many, model = SequenceBatch.concatenate([cases] * 8), model_of(study)
     groups = torch.cat([GROUPS + UNITS * copy for copy in range(8)])
     plan = plan_of(study, 8 * UNITS)
-    outcome = train_privately(model, many, groups, plan, LocalPlan(study.training, 0.0, 0), Secret.seeded(1))
+    outcome = train_privately(model, many, groups, plan, LocalPlan.of(study, 0.0, 0), Secret.seeded(1))
     assert outcome.steps == 60
-    assert mean_loss(model, many) < 0.35
+    assert mean_loss(model, many, learning_of(study)) < 0.35

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from common.errors import QuorumNotReached
 from common.private.event import Event
-from common.study.sections import MEAN_STRATEGIES
+from common.study.federation import MEAN_STRATEGIES
 from common.weights import Weights, digest, norm, subtract
 from server.rounds import RoundEngine
 from server.site_privacy import SiteMechanism, clipped_sum

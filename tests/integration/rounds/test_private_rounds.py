@@ -24,7 +24,7 @@ from common.errors import (
     PrivacyRequired,
     QuorumNotReached,
 )
-from common.metrics import EvaluationSums
+from common.metrics import ClassificationSums
 from common.study import Study
 from common.tasks import (
     ARRAYS,
@@ -85,7 +85,7 @@ class Hospital:
             return description_content(SiteDescription(self.name, "0", "cpu", 9, 5, 8, 8, (4, 5), (4, 4)))
         if kind == MessageType.EVALUATE:
             scores = np.tile([[0.7, 0.3], [0.2, 0.8]], (self.counts // 2, 1))
-            sums = EvaluationSums.count(scores, np.tile([0, 1], self.counts // 2), keep_scores=False)
+            sums = ClassificationSums.count(scores, np.tile([0, 1], self.counts // 2), keep_scores=False)
             task = read_about(content, EvaluateTask)
             return evaluation_content(Evaluation(self.name, task.round, task.base_digest, sums))
         return contribution_content(self._trained(content))

@@ -15,7 +15,7 @@ from flwr.app import MessageType, RecordDict
 from client.manifest import Row, write_manifest
 from client.site import Site
 from common.errors import NothingLearned, QuorumNotReached
-from common.metrics import EvaluationSums
+from common.metrics import ClassificationSums
 from common.study import STRATEGY_NAMES
 from common.weights import Weights, digest, subtract
 
@@ -327,7 +327,7 @@ def test_counts_of_all_sites_add_up(federation: Gather) -> None:
         "dogwood": 2,
     }
     assert list(counted) == sorted(counted)
-    total = EvaluationSums.total([e.sums for e in counted.values()])
+    total = ClassificationSums.total([e.sums for e in counted.values()])
     assert total.n == 10 and not total.exact
 
 
@@ -383,7 +383,7 @@ def test_counts_that_are_none_cost_that_site_alone(
     made.grid.sites = {node: replace(site, share_scores=True) for node, site in made.grid.sites.items()}
     counted = made.engine.evaluate(1, made.base)
     assert list(counted) == list(OTHERS)
-    total = EvaluationSums.total([e.sums for e in counted.values()])
+    total = ClassificationSums.total([e.sums for e in counted.values()])
     assert total.n == 8 and total.exact
 
 

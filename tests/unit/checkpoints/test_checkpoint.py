@@ -105,7 +105,7 @@ def test_a_disk_that_is_full_does_not_stop_training(
     code: str,
 ) -> None:
     study = make_study(training={"batch_size": 4})
-    plan = LocalPlan(study.training, 0.0, 5)
+    plan = LocalPlan.of(study, 0.0, 5)
     wanted = train(model_of(study), cases, plan)
     full_disk(number)
     with caplog.at_level(logging.WARNING):

@@ -15,7 +15,7 @@ from common.codecs.int8 import BLOCK, INT8
 from common.codecs.part import PIECE
 from common.codecs.topk import TopK
 from common.errors import UpdateRefused
-from common.study.sections import Federation
+from common.study.federation import Federation
 
 CODECS: list[Codec] = [BF16, INT8, TopK(0.1)]
 SIZES = [1, BLOCK, BLOCK + 1, PIECE - 1, PIECE + 5]

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from common.metrics import EvaluationSums, Metrics, metrics_of
+from common.metrics import ClassificationSums, Metrics, metrics_of
 from common.private.accounting import noise_multiplier_for
 from common.private.counts import noised_sums, statistic, sums_from
 from common.private.noise import normals
@@ -46,11 +46,11 @@ def plan_with(noise_multiplier: float, *, secure: bool = False) -> EvaluationPla
     )
 
 
-def metrics(sums: EvaluationSums) -> Metrics:
+def metrics(sums: ClassificationSums) -> Metrics:
     return metrics_of(sums, [str(c) for c in range(len(sums.confusion))])
 
 
-def noised(found: Predictions, noise_multiplier: float, seed: int = 0) -> EvaluationSums:
+def noised(found: Predictions, noise_multiplier: float, seed: int = 0) -> ClassificationSums:
     return noised_sums(*found, plan_with(noise_multiplier), Secret.seeded(seed))
 
 
@@ -80,7 +80,7 @@ def test_a_unit_can_move_the_release_by_nearly_one(classes: int) -> None:
 @pytest.mark.parametrize("classes", [2, 3])
 def test_without_noise_the_counts_are_the_true_ones(classes: int) -> None:
     scores, labels, _ = predictions(300, classes, 300)
-    true = EvaluationSums.count(scores, labels, keep_scores=False)
+    true = ClassificationSums.count(scores, labels, keep_scores=False)
     found = noised((scores, labels, np.arange(300)), 0.0)
     np.testing.assert_array_equal(found.confusion, true.confusion)
     if classes == 2:  # the first class's scores are the second's, mirrored: one at a bin's edge may move
@@ -96,7 +96,7 @@ def test_without_noise_the_counts_are_the_true_ones(classes: int) -> None:
 def test_little_noise_gives_nearly_the_truth(classes: int) -> None:
     found = predictions(500, classes, 500)
     noise = noise_multiplier_for(50.0, 1e-3, 1.0, 1, "rdp")
-    true = metrics(EvaluationSums.count(*found[:2], keep_scores=False))
+    true = metrics(ClassificationSums.count(*found[:2], keep_scores=False))
     got = [metrics(noised(found, noise, seed)) for seed in range(20)]
     for name in ("auroc", "accuracy", "balanced_accuracy", "f1", "loss"):
         off = np.array([getattr(one, name) for one in got]) - getattr(true, name)
@@ -108,7 +108,7 @@ def test_little_noise_gives_nearly_the_truth(classes: int) -> None:
 def test_auroc_of_500_cases_at_epsilon_2_is_near_the_truth(classes: int, distance: float) -> None:
     found = predictions(500, classes, 500)
     noise = noise_multiplier_for(2.0, 500**-1.1, 1.0, 1, "prv")
-    true = metrics(EvaluationSums.count(*found[:2], keep_scores=False)).auroc
+    true = metrics(ClassificationSums.count(*found[:2], keep_scores=False)).auroc
     assert true is not None
     off = [metrics(noised(found, noise, seed)).auroc or 0 for seed in range(20)] - np.array(true)
     assert np.sqrt((off**2).mean()) < distance

@@ -1,59 +1,29 @@
-"""How a picture becomes a sequence: the same function for every site, so that steps mean the same.
+"""Cases of different length as tensors.
 
-Invariants: nothing is cut away. A picture is resampled first, to the study's size or to its spacing, and
-each pixel of the result stands in exactly one step. A batch is as long as its longest case; what stands
-behind a shorter one is zero and counts nowhere.
+Invariants: a batch is as long as its longest case; what stands behind a shorter one is zero and counts
+nowhere. Targets of three or more dimensions have the steps as their second, and are ``NO_TARGET`` there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Protocol
 
 import torch
-from numpy.typing import NDArray
 from torch.nn.functional import pad as pad_tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from common.study import Patches, Rows
-
-Array = TypeVar("Array", NDArray[Any], torch.Tensor)
-
-
-def standardise(pixels: NDArray[Any]) -> NDArray[Any]:
-    """The picture with mean 0 and standard deviation 1; a constant picture becomes zeros.
-
-    Statistics are the picture's own, so no figure about other patients enters.
-    """
-    centred: NDArray[Any] = pixels - pixels.mean()
-    deviation = float(centred.std())
-    return centred / deviation if deviation > 1e-6 else centred * 0.0
-
-
-def to_steps(pixels: Array, sequence: Rows | Patches) -> Array:
-    """Pictures of the study's size as steps.
-
-    Args:
-        pixels: (..., size, size).
-        sequence: The study's ``[sequence]``.
-
-    Returns:
-        (..., steps, height * width of a step), of the same type.
-    """
-    if isinstance(sequence, Rows):
-        return pixels
-    count, patch, before = sequence.size // sequence.patch, sequence.patch, pixels.shape[:-2]
-    squares = pixels.reshape(*before, count, patch, count, patch).swapaxes(-3, -2)
-    return squares.reshape(*before, count * count, patch * patch)
+NO_TARGET = 255
+"""In targets of whole numbers behind a case's own steps; -1 in others."""
 
 
 class Cases(Protocol):
     """Cases that can be taken in batches, held as tensors or made when they are asked for."""
 
     @property
-    def labels(self) -> torch.Tensor:
-        """(N,) int64, class of each case, on ``device``."""
+    def targets(self) -> torch.Tensor:
+        """(N, ...) what is to be learnt of each case (:class:`SequenceBatch`), on ``device``."""
 
     @property
     def device(self) -> torch.device:
@@ -76,15 +46,16 @@ class SequenceBatch:
     Attributes:
         steps: (N, T, F) float32, padded behind each case's own length with zeros.
         lengths: (N,) int64 on the CPU, steps of each case.
-        labels: (N,) int64, class of each case.
+        targets: (N, ...) what is to be learnt of each case, as its task has it (:mod:`common.learning`): in a
+            classification (N,) int64, its class.
     """
 
     steps: torch.Tensor
     lengths: torch.Tensor
-    labels: torch.Tensor
+    targets: torch.Tensor
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.lengths)
 
     @property
     def device(self) -> torch.device:
@@ -101,11 +72,12 @@ class SequenceBatch:
         where = index.to(self.steps.device, non_blocking=True)
         lengths = self.lengths[index]
         longest = int(lengths.max()) if len(lengths) else self.steps.shape[1]
-        return SequenceBatch(self.steps[:, :longest][where], lengths, self.labels[where])
+        targets = self.targets[:, :longest] if _by_step(self.targets) else self.targets
+        return SequenceBatch(self.steps[:, :longest][where], lengths, targets[where])
 
     def to(self, device: torch.device) -> SequenceBatch:
         """The same cases on another device."""
-        return SequenceBatch(self.steps.to(device), self.lengths, self.labels.to(device))
+        return SequenceBatch(self.steps.to(device), self.lengths, self.targets.to(device))
 
     @classmethod
     def concatenate(cls, parts: Sequence[SequenceBatch]) -> SequenceBatch:
@@ -115,27 +87,46 @@ class SequenceBatch:
         return cls(
             torch.cat([_padded(part.steps, longest) for part in parts]),
             torch.cat([part.lengths for part in parts]),
-            torch.cat([part.labels for part in parts]),
+            torch.cat([_padded_targets(part.targets, longest) for part in parts]),
         )
 
 
-def pad(steps: Sequence[torch.Tensor], labels: torch.Tensor) -> SequenceBatch:
+def pad(steps: Sequence[torch.Tensor], targets: torch.Tensor | Sequence[torch.Tensor]) -> SequenceBatch:
     """A batch of cases that differ in length.
 
     Args:
         steps: For each case (T, F) float32; T differs and is at least 1, F does not; all on one device.
-        labels: (N,) int64, class of each case; goes to that device.
+        targets: (N, ...) what is to be learnt of each; or for each case (T, ...), by step.
 
     Returns:
-        A batch of N cases; of none, (0, 0, 0).
+        A batch of N cases on that device; of none, (0, 0, 0).
     """
     if not steps:
-        return SequenceBatch(torch.zeros(0, 0, 0), labels.cpu(), labels)
+        none = targets if isinstance(targets, torch.Tensor) else torch.zeros(0, 0, 0)
+        return SequenceBatch(torch.zeros(0, 0, 0), torch.zeros(0, dtype=torch.int64), none)
     lengths = torch.tensor([len(case) for case in steps], dtype=torch.int64)
-    return SequenceBatch(pad_sequence(list(steps), batch_first=True), lengths, labels.to(steps[0].device))
+    if not isinstance(targets, torch.Tensor):
+        targets = pad_sequence(list(targets), batch_first=True, padding_value=_no_target(targets[0]))
+    return SequenceBatch(pad_sequence(list(steps), batch_first=True), lengths, targets.to(steps[0].device))
 
 
 def _padded(steps: torch.Tensor, longest: int) -> torch.Tensor:
     """(N, T, F) with zeros behind to (N, longest, F)."""
     missing = longest - steps.shape[1]
     return pad_tensor(steps, (0, 0, 0, missing)) if missing else steps
+
+
+def _by_step(targets: torch.Tensor) -> bool:
+    return targets.ndim >= 3
+
+
+def _no_target(targets: torch.Tensor) -> int:
+    return NO_TARGET if targets.dtype == torch.uint8 else -1
+
+
+def _padded_targets(targets: torch.Tensor, longest: int) -> torch.Tensor:
+    """Targets by step to as many steps; others as they are."""
+    if not _by_step(targets) or targets.shape[1] == longest:
+        return targets
+    behind = (0, 0) * (targets.ndim - 2) + (0, longest - targets.shape[1])
+    return pad_tensor(targets, behind, value=_no_target(targets))

@@ -1,0 +1,29 @@
+"""Which counts a study's task has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from common.metrics.classification import ClassificationSums
+from common.metrics.sums import Array, EvaluationSums
+from common.study import Study
+
+KINDS: dict[str, type[EvaluationSums]] = {"classification": ClassificationSums}
+"""By the task of a study."""
+
+
+def sums_kind(study: Study) -> type[EvaluationSums]:
+    """The counts of a study."""
+    return KINDS[study.study.task]
+
+
+def sums_of(loss: float, arrays: Mapping[str, Array]) -> EvaluationSums:
+    """The counts that have arrays of these names.
+
+    Raises:
+        ValueError: There are none.
+    """
+    for kind in KINDS.values():
+        if set(kind.array_names()) == set(arrays):
+            return kind(loss=loss, **arrays)
+    raise ValueError(f"no counts have arrays {sorted(arrays)}")

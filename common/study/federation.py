@@ -1,0 +1,63 @@
+"""``[federation]``: who takes part in a round, for how long, how updates travel and become one."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from common.study.section import Section, with_default
+from common.study.strategies import FedAvg, StrategyChoice
+
+DEFAULT_FRACTION = 0.1
+"""Of ``codec = "topk"``: what it costs in accuracy is measured in docs/wire.md."""
+
+MEAN_STRATEGIES = ("fedavg", "fedavgm", "fedprox", "fedadagrad", "fedadam", "fedyogi")
+
+
+class Federation(Section):
+    """``[federation]``: who takes part in a round, for how long, how updates travel and become one."""
+
+    rounds: int = Field(10, ge=1, le=100_000)
+    strategy: StrategyChoice = FedAvg()
+    fraction_sites: float = Field(1.0, gt=0.0, le=1.0)
+    min_sites: int = Field(2, ge=1)
+    deadline_s: float = Field(3600.0, gt=0.0)
+    evaluate_every: int = Field(1, ge=1)
+    average_last: int = Field(1, ge=1)
+    codec: Literal["float32", "bf16", "int8", "topk"] = "float32"
+    codec_fraction: float | None = Field(None, ge=1e-6, le=1.0, validate_default=True)
+    enough: float = Field(1.0, gt=0.0, le=1.0)
+    late_rounds: int = Field(0, ge=0, le=100)
+
+    @field_validator("strategy", mode="before")
+    @classmethod
+    def _name_alone(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else with_default(value, "name", "fedavg")
+
+    @field_validator("codec_fraction")
+    @classmethod
+    def _of_topk(cls, value: float | None, info: ValidationInfo) -> float | None:
+        if info.data.get("codec") == "topk":
+            return DEFAULT_FRACTION if value is None else value
+        if value is not None:
+            raise ValueError('only codec = "topk" sends a share of the entries')
+        return None
+
+    @model_validator(mode="after")
+    def _codec_fits(self) -> Federation:
+        if self.codec == "topk" and self.strategy.name not in MEAN_STRATEGIES:
+            raise ValueError(
+                f'codec = "topk" leaves most entries of an update at zero, and {self.strategy.name} looks at '
+                f"whole updates; take another codec, or a strategy of a mean: {', '.join(MEAN_STRATEGIES)}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _late_fits(self) -> Federation:
+        if self.late_rounds and self.strategy.name not in MEAN_STRATEGIES:
+            raise ValueError(
+                f"late_rounds lets a late update count with less weight, and {self.strategy.name} does not "
+                f"go by the weights of updates; take a strategy of a mean: {', '.join(MEAN_STRATEGIES)}"
+            )
+        return self
