@@ -114,7 +114,7 @@ def test_take_gives_these_cases_in_this_order(index: list[int]) -> None:
 def test_concatenation_keeps_cases_together_and_in_order() -> None:
     joined = SequenceBatch.concatenate([batch(2), batch(0), batch(3, first=2)])
     whole = batch(5)
-    assert all(torch.equal(getattr(joined, f), getattr(whole, f)) for f in ("steps", "lengths", "labels"))
+    assert all(torch.equal(getattr(joined, f), getattr(whole, f)) for f in ("steps", "lengths", "targets"))
 
 
 def cases_of(*lengths: int) -> list[torch.Tensor]:
@@ -147,7 +147,7 @@ def test_concatenation_pads_to_the_longest() -> None:
     cases, labels = cases_of(*lengths), torch.tensor([0, 1, 0, 1])
     parts = [pad(cases[:2], labels[:2]), pad(cases[2:3], labels[2:3]), pad(cases[3:], labels[3:])]
     joined, whole = SequenceBatch.concatenate(parts), pad(cases, labels)
-    assert all(torch.equal(getattr(joined, f), getattr(whole, f)) for f in ("steps", "lengths", "labels"))
+    assert all(torch.equal(getattr(joined, f), getattr(whole, f)) for f in ("steps", "lengths", "targets"))
 
 
 def test_taken_cases_are_as_long_as_their_longest() -> None:
