@@ -86,6 +86,12 @@ def _private_step() -> Results:
     return measure()
 
 
+def _train() -> Results:
+    from deploy.bench.train import measure
+
+    return measure()
+
+
 def _link() -> Results:
     from deploy.bench.link import measure
 
@@ -108,6 +114,7 @@ BENCHES: dict[str, Callable[[], Results]] = {
     "simulation": _simulation,
     "sites": _sites,
     "intake": _intake,
+    "train": _train,
     "private-step": _private_step,
     "link": _link,
     "round": _round,

@@ -11,12 +11,12 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 
 from deploy.bench.bench import Figure, Results
+from deploy.bench.one_thread import one_thread
 from deploy.bench.peak_memory import peak_bytes
 from deploy.bench.training_steps import SHAPES, Shape, step_of
 
@@ -55,7 +55,7 @@ class Times:
 def measure() -> Results:
     """The figures of ``consilium bench private-step``, on the GPU where there is one."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    with _one_thread():
+    with one_thread():
         times = {shape: _timed(shape, device) for shape in SHAPES}
     held = peak_bytes()
     memory = {name: ways["private"] / ways["plain"] for name, ways in held.items()}
@@ -120,13 +120,3 @@ def _seconds(step: Callable[[], None], clock: Callable[[], float]) -> float:
 def _wall() -> float:
     torch.cuda.synchronize()
     return time.perf_counter()
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -12,8 +12,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +25,7 @@ from common.models import build_model, initial_weights, load_state, state_of
 from common.seeds import derive_seed
 from common.study import Study, parse_study, to_toml
 from deploy.bench.bench import Figure, Results
+from deploy.bench.one_thread import one_thread
 from deploy.engines.inprocess import InProcessGrid
 from deploy.federation import FederationData, resolve
 from server.study_run import RunPlan, run_study
@@ -88,7 +87,7 @@ def _write_pictures(folder: Path) -> Path:
 
 def _plain_loop(study: Study, sites: list[Site]) -> float:
     began = time.perf_counter()
-    with _one_thread():
+    with one_thread():
         cache, model = CaseCache(), build_model(study)
         weights = initial_weights(study, SEED)
         for number in range(1, ROUNDS + 1):
@@ -131,13 +130,3 @@ def _first_round(folder: Path, repeat: int) -> float:
     finally:
         process.terminate()
         process.wait()
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -12,7 +12,7 @@ from deploy.bench import BENCHES, Figure
 from deploy.bench.bench import Results
 from deploy.bench.round import Rounds, rounds_in
 
-NAMES = ["simulation", "sites", "intake", "private-step", "link", "round"]
+NAMES = ["simulation", "sites", "intake", "train", "private-step", "link", "round"]
 
 
 def test_the_benches_by_name() -> None:
