@@ -9,17 +9,21 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from common.models.cells import GRUD, ConvGRU, ConvLSTM, Recurrent, Stack
 from common.models.classifier import SequenceClassifier
 from common.models.encoders import Encoder, FrameEncoder, NoEncoder, RowEncoder
 from common.models.hog import HogFrames, HogRows
+from common.models.maps import FrameMaps
 from common.models.model import SequenceModel
+from common.models.monai_frames import MonaiFrames
 from common.models.pooling import AttentionPool, LastPool, MaxPool, MeanPool
 from common.private.recurrent import GRU, LSTM, RNN
 from common.seeds import derive_seed
 from common.study import Model, Rows, Study
 from common.study.sequence import Sequence
 
-CELLS: dict[str, Callable[..., nn.RNNBase]] = {"gru": GRU, "lstm": LSTM, "rnn": RNN}
+MakeCell = Callable[[Model, int], Recurrent]
+"""From ``[model]`` and the features (channels, where they are maps) that the encoder gives."""
 
 
 def build_model(study: Study) -> SequenceModel:
@@ -37,16 +41,49 @@ HEADS: dict[str, Callable[[Study], SequenceModel]] = {"classification": _classif
 """By the task of a study."""
 
 
-def _recurrent(model: Model, features: int) -> nn.RNNBase:
-    return CELLS[model.cell](
-        input_size=features,
-        hidden_size=model.hidden,
-        num_layers=model.layers,
-        batch_first=True,
-        # Between layers only, as torch means it; with one layer torch would warn.
-        dropout=model.dropout if model.layers > 1 else 0.0,
-        bidirectional=model.bidirectional,
-    )
+def _recurrent(model: Model, features: int) -> Recurrent:
+    return CELLS[model.cell](model, features)
+
+
+def _torch(kind: Callable[..., nn.RNNBase]) -> MakeCell:
+    """torch's own stack of a kind, or a :class:`Stack` where the study wants more of it than torch has."""
+
+    def make(model: Model, features: int) -> Recurrent:
+        options: dict[str, Any] = {"bidirectional": model.bidirectional, "dropout": _between(model)}
+        if model.residual or model.layer_norm:
+            options |= {"residual": model.residual, "layer_norm": model.layer_norm}
+            return Stack(kind, features, model.hidden, model.layers, **options)
+        return kind(features, model.hidden, model.layers, batch_first=True, **options)
+
+    return make
+
+
+def _convolutional(kind: type[ConvGRU] | type[ConvLSTM]) -> MakeCell:
+    def make(model: Model, features: int) -> Recurrent:
+        both, dropout = model.bidirectional, _between(model)
+        return kind(features, model.hidden, model.layers, bidirectional=both, dropout=dropout)
+
+    return make
+
+
+def _gru_d(model: Model, features: int) -> Recurrent:
+    return GRUD(features // 3, model.hidden)
+
+
+def _between(model: Model) -> float:
+    """Dropout between layers only, as torch means it; with one layer torch would warn."""
+    return model.dropout if model.layers > 1 else 0.0
+
+
+CELLS: dict[str, MakeCell] = {
+    "gru": _torch(GRU),
+    "lstm": _torch(LSTM),
+    "rnn": _torch(RNN),
+    "gru_d": _gru_d,
+    "conv_gru": _convolutional(ConvGRU),
+    "conv_lstm": _convolutional(ConvLSTM),
+}
+"""By the study's ``[model] cell``."""
 
 
 def initial_weights(study: Study, seed: int) -> dict[str, NDArray[Any]]:
@@ -58,6 +95,24 @@ def initial_weights(study: Study, seed: int) -> dict[str, NDArray[Any]]:
 
 
 def _encoder(model: Model, sequence: Sequence) -> Encoder:
+    """The encoder, which gives maps where the cell wants maps."""
+    if model.from_monai:
+        name = model.encoder.removeprefix("monai:")
+        return MonaiFrames(sequence.frame, name, maps=model.over_maps)
+    flat = _flat(model, sequence)
+    if not model.over_maps:
+        return flat
+    match flat:
+        case HogRows() | HogFrames():
+            height, width = (-(-side // flat.cell) for side in sequence.frame)
+            return FrameMaps(flat, (flat.orientations, height, width), channels_last=True)
+        case RowEncoder() | FrameEncoder():
+            return FrameMaps(flat, flat.map)
+        case _:
+            return FrameMaps(flat, (1, *sequence.frame))
+
+
+def _flat(model: Model, sequence: Sequence) -> Encoder:
     height, width = sequence.frame
     if model.encoder == "none":
         return NoEncoder(height * width)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from common.models.cells import Recurrent
 from common.models.encoders import Encoder
 from common.models.masks import time_mask
 from common.models.model import SequenceModel
@@ -14,7 +15,7 @@ class SequenceClassifier(SequenceModel):
     """Class logits of padded sequences."""
 
     def __init__(
-        self, encoder: Encoder, recurrent: nn.RNNBase, pooling: nn.Module, classes: int, dropout: float
+        self, encoder: Encoder, recurrent: Recurrent, pooling: nn.Module, classes: int, dropout: float
     ) -> None:
         super().__init__(encoder, recurrent)
         self.pooling = pooling

@@ -5,6 +5,8 @@ Invariant: what comes out for a case does not depend on the padding behind it, n
 
 from __future__ import annotations
 
+import math
+from abc import ABC, abstractmethod
 from typing import Protocol
 
 import torch
@@ -75,7 +77,8 @@ class RowEncoder(nn.Module):
         self.norm2 = MaskedGroupNorm(4, second)
         self.conv3 = nn.Conv2d(second, third, 3, padding=1)
         self.norm3 = MaskedGroupNorm(4, third)
-        self.features = third * -(-width // 4)
+        self.map = (third, 1, -(-width // 4))
+        self.features = math.prod(self.map)
 
     def forward(self, steps: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, T, width) to (B, ceil(T / 4), channels * ceil(width / 4))."""
@@ -92,16 +95,46 @@ class RowEncoder(nn.Module):
         return x.permute(0, 2, 1, 3).flatten(2), lengths
 
 
-class FrameEncoder(nn.Module):
-    """Three small convolutions over each step's own picture: a patch, a slice or a frame.
+class FrameByFrame(nn.Module, ABC):
+    """What looks at each step's own picture, a patch, a slice or a frame, and at no other.
 
-    Padding is left out of them: it would cost as much as pictures do.
+    Padding is left out: it would cost as much as pictures do.
+
+    Args:
+        frame: Height and width of a picture.
+        features: Of what :meth:`look` makes of one.
     """
 
-    def __init__(self, frame: tuple[int, int], channels: tuple[int, int, int] = (8, 16, 16)) -> None:
+    def __init__(self, frame: tuple[int, int], features: int) -> None:
         super().__init__()
-        self.frame = frame
+        self.frame, self.features = frame, features
+
+    @abstractmethod
+    def look(self, frames: torch.Tensor) -> torch.Tensor:
+        """(N, 1, height, width) to (N, features) or (N, features, h, w)."""
+
+    def forward(self, steps: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, T, height * width) to (B, T, features) or (B, T, features, h, w), zeros where padding was."""
+        batch, count, _ = steps.shape
+        frames = steps.reshape(batch * count, 1, *self.frame)
+        if all_full(lengths, count):
+            with folded(torch.arange(batch * count) // count):
+                return torch.unflatten(self.look(frames), 0, (batch, count)), lengths
+        own = time_mask(lengths, count, lengths.device).flatten().nonzero().squeeze(1)
+        with folded(own // count):
+            own = own.to(steps.device)
+            seen = self.look(frames[own])
+        features = seen.new_zeros(batch * count, *seen.shape[1:]).index_copy(0, own, seen)
+        return torch.unflatten(features, 0, (batch, count)), lengths
+
+
+class FrameEncoder(FrameByFrame):
+    """Three small convolutions over each step's own picture."""
+
+    def __init__(self, frame: tuple[int, int], channels: tuple[int, int, int] = (8, 16, 16)) -> None:
         first, second, third = channels
+        self.map = (third, -(-frame[0] // 4), -(-frame[1] // 4))
+        super().__init__(frame, math.prod(self.map))
         self.layers = nn.Sequential(
             nn.Conv2d(1, first, 3, stride=2, padding=1),
             nn.GroupNorm(4, first),
@@ -113,18 +146,7 @@ class FrameEncoder(nn.Module):
             nn.GroupNorm(4, third),
             nn.ReLU(),
         )
-        self.features = third * -(-frame[0] // 4) * -(-frame[1] // 4)
 
-    def forward(self, steps: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B, T, height * width) to (B, T, features), zeros where padding was."""
-        batch, count, _ = steps.shape
-        frames = steps.reshape(batch * count, 1, *self.frame)
-        if all_full(lengths, count):
-            with folded(torch.arange(batch * count) // count):
-                return self.layers(frames).reshape(batch, count, -1), lengths
-        own = time_mask(lengths, count, lengths.device).flatten().nonzero().squeeze(1)
-        with folded(own // count):
-            own = own.to(steps.device)
-            seen = self.layers(frames[own]).flatten(1)
-        features = seen.new_zeros(batch * count, self.features).index_copy(0, own, seen)
-        return features.reshape(batch, count, -1), lengths
+    def look(self, frames: torch.Tensor) -> torch.Tensor:
+        """(N, 1, height, width) to (N, features)."""
+        return torch.flatten(self.layers(frames), 1)

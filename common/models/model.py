@@ -6,20 +6,20 @@ from abc import ABC, abstractmethod
 
 import torch
 from torch import nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from common.models.cells import OfLengths, Recurrent, run
 from common.models.encoders import Encoder
-from common.models.masks import all_full
 
 
 class SequenceModel(nn.Module, ABC):
     """A model of padded sequences.
 
     The recurrent stack is torch's own (``nn.GRU``, ``nn.LSTM``, ``nn.RNN``) or a subclass, so its weights
-    are called what everybody calls them: ``recurrent.weight_ih_l0`` and so on.
+    are called what everybody calls them: ``recurrent.weight_ih_l0`` and so on. Or it is one of
+    :mod:`common.models.cells`, which says what its are called.
     """
 
-    def __init__(self, encoder: Encoder, recurrent: nn.RNNBase) -> None:
+    def __init__(self, encoder: Encoder, recurrent: Recurrent) -> None:
         super().__init__()
         self.encoder = encoder
         self.recurrent = recurrent
@@ -27,6 +27,8 @@ class SequenceModel(nn.Module, ABC):
     @property
     def width(self) -> int:
         """Features of a step after the recurrent stack."""
+        if isinstance(self.recurrent, OfLengths):
+            return self.recurrent.features
         return int(self.recurrent.hidden_size * (2 if self.recurrent.bidirectional else 1))
 
     @abstractmethod
@@ -39,14 +41,12 @@ class SequenceModel(nn.Module, ABC):
         """
 
     def states(self, steps: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B, T', width) what the recurrent stack gives of each step, and the lengths behind the encoder."""
-        features, lengths = self.encoder(steps, lengths)
-        return self._recur(features, lengths), lengths
+        """(B, T', width) what the recurrent stack gives of each step, and the lengths behind the encoder.
 
-    def _recur(self, features: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        steps = features.shape[1]
-        if all_full(lengths, steps):
-            outputs: torch.Tensor = self.recurrent(features)[0]
-            return outputs
-        packed = pack_padded_sequence(features, lengths, batch_first=True, enforce_sorted=False)
-        return pad_packed_sequence(self.recurrent(packed)[0], batch_first=True, total_length=steps)[0]
+        Of a convolutional cell, the mean over each map.
+        """
+        features, lengths = self.encoder(steps, lengths)
+        if not isinstance(self.recurrent, OfLengths):
+            return run(self.recurrent, features, lengths), lengths
+        outputs: torch.Tensor = self.recurrent(features, lengths)
+        return outputs.mean(dim=(3, 4)) if outputs.dim() == 5 else outputs, lengths

@@ -11,11 +11,12 @@ from pydantic import field_validator, model_validator
 
 from common.study.data import Data
 from common.study.federation import MEAN_STRATEGIES, Federation
+from common.study.fitting import misfit
 from common.study.head import Head
 from common.study.model import Model
 from common.study.privacy import Privacy
 from common.study.section import Section, with_default
-from common.study.sequence import Patches, Rows, Sequence, Steps
+from common.study.sequence import Rows, Sequence
 from common.study.training import Training
 
 
@@ -36,13 +37,10 @@ class Study(Section):
         return with_default(value, "kind", "rows")
 
     @model_validator(mode="after")
-    def _encoder_fits(self) -> Study:
-        if self.model.encoder == "none":
-            return self
-        if isinstance(self.sequence, Steps):
-            raise ValueError(f"encoder {self.model.encoder} looks at pictures; a sequence of steps has none")
-        if isinstance(self.sequence, Patches) and self.sequence.patch < 8:
-            raise ValueError(f"encoder {self.model.encoder} needs patches of at least 8 pixels")
+    def _model_fits(self) -> Study:
+        reason = misfit(self.model, self.sequence)
+        if reason:
+            raise ValueError(reason)
         return self
 
     @model_validator(mode="after")

@@ -12,6 +12,7 @@ import tomli_w
 from common.errors import StudySyntaxError
 from common.study.federation import Federation
 from common.study.loading import parse_study
+from common.study.model import Model
 from common.study.section import Section
 from common.study.sections import Study
 from common.study.sequence import Patches
@@ -19,6 +20,7 @@ from common.study.training import Training
 
 _YOUNGER: tuple[tuple[str, type[Section], tuple[str, ...]], ...] = (
     ("sequence", Patches, ("order",)),
+    ("model", Model, ("residual", "layer_norm")),
     ("training", Training, ("work_s",)),
     ("federation", Federation, ("enough", "late_rounds")),
 )

@@ -17,7 +17,14 @@ from server.report.intervals import interval
 from server.report.record import Evaluation, Object, Run
 
 METRIC_NAMES = {"auroc": "AUROC", "accuracy": "accuracy"}
-_CELLS = {"gru": "a GRU", "lstm": "an LSTM", "rnn": "a simple recurrent network"}
+_CELLS = {
+    "gru": "a GRU",
+    "lstm": "an LSTM",
+    "rnn": "a simple recurrent network",
+    "gru_d": "a GRU-D",
+    "conv_gru": "a convolutional GRU",
+    "conv_lstm": "a convolutional LSTM",
+}
 _FEATURES = {"cnn": " on CNN features", "hog": " on histograms of gradients"}
 _STOPPED = {
     "failed": "This run failed",

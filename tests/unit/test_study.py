@@ -555,7 +555,8 @@ OTHERWISE: dict[str, Any] = {
     "privacy": {"target_epsilon": 8.0},
     "federation.strategy.name": "fedmedian",
 }
-ONLY_VALUE = {"study.task", "federation.codec_fraction"}  # see the tests of codecs for the second
+# See the tests of codecs for the second, and those of models for the others.
+ONLY_VALUE = {"study.task", "federation.codec_fraction", "model.residual", "model.layer_norm"}
 
 
 def with_values(values: Mapping[str, Any]) -> Study:

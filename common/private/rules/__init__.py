@@ -7,11 +7,12 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from common.private.diagonal import Diagonal
 from common.private.recurrent import GRU, LSTM, RNN
 from common.private.rules.convolution import of_convolution
 from common.private.rules.embedding import of_embedding
 from common.private.rules.linear import of_linear
-from common.private.rules.normalisation import of_group_norm, of_layer_norm
+from common.private.rules.normalisation import of_diagonal, of_group_norm, of_layer_norm
 from common.private.tape import Use
 
 Rule = Callable[[nn.Module, torch.Tensor, torch.Tensor], Use]
@@ -24,6 +25,7 @@ RULES: dict[type[nn.Module], Rule] = {
     nn.Conv2d: of_convolution,
     nn.GroupNorm: of_group_norm,
     nn.LayerNorm: of_layer_norm,
+    Diagonal: of_diagonal,
 }
 
 RECORDING: tuple[type[nn.Module], ...] = (GRU, LSTM, RNN)

@@ -11,6 +11,7 @@ from torch.nn.functional import group_norm, layer_norm
 
 from common.private.clipping.parts import Kept, Part, Scratch
 from common.private.clipping.rows import Rows
+from common.private.diagonal import Diagonal
 
 
 @dataclass(slots=True, eq=False)
@@ -84,3 +85,9 @@ def of_layer_norm(layer: nn.Module, inputs: torch.Tensor, output: torch.Tensor) 
         return layer_norm(x, list(shape), eps=eps)
 
     return Scaling(layer.weight, layer.bias, inputs.detach(), normalise, False, output)
+
+
+def of_diagonal(layer: nn.Module, inputs: torch.Tensor, output: torch.Tensor) -> Scaling:
+    """The use of :class:`~common.private.diagonal.Diagonal` on inputs (R, ..., P), normal already."""
+    assert isinstance(layer, Diagonal)  # noqa: S101  by the table of rules
+    return Scaling(layer.weight, layer.bias, inputs.detach(), unchanged, False, output)
