@@ -21,6 +21,7 @@ from client.cases import CaseCache, labels, patients, site_cases, unit_numbers
 from client.checkpoints import PLAIN, TaskFolder, task_folder
 from client.devices import choose_device, describe_device
 from client.leaving import leaving_update, left_out_before
+from client.moments import moments_of
 from client.policy import check_policy, limit_gpu
 from client.site import Site, site_of
 from client.trainer import LocalPlan, evaluated, mean_loss, predict, train
@@ -104,8 +105,16 @@ def _workbench(site: Site, task: TrainTask, study: Study, content: RecordDict) -
     cases = _cases.get(site.source, "train", study, device)
     progress = (task.round - 1) / study.federation.rounds
     seed = derive_seed(task.seed, "local-training", task.round, site.name)
-    plan = LocalPlan.of(study, progress, seed, task.class_weights, task.proximal_mu)
-    return Workbench(site, model, base, cases, plan)
+    passes = derive_seed(task.seed, "passes", site.name)
+    plan = LocalPlan.of(study, progress, seed, task.class_weights, task.proximal_mu, passes)
+    moments = moments_of(site, task) if study.training.optimizer_state == "kept" else None
+    groups = _patients(site, study) if study.training.sampling == "balanced" else None
+    return Workbench(site, model, base, cases, plan, moments, groups)
+
+
+def _patients(site: Site, study: Study) -> torch.Tensor:
+    """(N,) int64, number of the patient of each training case."""
+    return unit_numbers(site_cases(site.source.entries(study), site.name, study).train, "patient")
 
 
 def _train(task: TrainTask, folder: TaskFolder, prepared: Callable[[], Workbench]) -> Contribution:
@@ -115,7 +124,14 @@ def _train(task: TrainTask, folder: TaskFolder, prepared: Callable[[], Workbench
         return read_contribution(kept.content)
     bench = prepared()
     base_loss = mean_loss(bench.model, bench.cases, bench.plan.learning) if task.base_loss else None
-    trained = train(bench.model, bench.cases, bench.plan, bench.checkpoints(folder, PLAIN))
+    trained = train(
+        bench.model,
+        bench.cases,
+        bench.plan,
+        bench.checkpoints(folder, PLAIN),
+        moments=bench.moments,
+        groups=bench.groups,
+    )
     given = Contribution(
         delta=bench.update(),
         site=bench.site.name,

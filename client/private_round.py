@@ -112,7 +112,17 @@ def _trained(
     """What training on a reservation came to; it goes on where an earlier process was."""
     secret, kept = _secret(bench.site, "training", task.round, folder, reservation.id)
     checkpoints = bench.checkpoints(folder, reservation.id) if kept else None
-    return train_privately(bench.model, bench.cases, units, plan, bench.plan, secret, clip_norm, checkpoints)
+    return train_privately(
+        bench.model,
+        bench.cases,
+        units,
+        plan,
+        bench.plan,
+        secret,
+        clip_norm,
+        checkpoints,
+        moments=bench.moments,
+    )
 
 
 def _contribution(

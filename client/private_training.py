@@ -16,7 +16,8 @@ from itertools import islice
 import torch
 
 from client.checkpoints.checkpoint import Checkpoints, State, restore_training, training_state
-from client.trainer import LocalPlan, mixed_precision, optimizer_of, seed_dropout
+from client.moments import Moments, go_on, leave
+from client.trainer import LocalPlan, mixed_precision, optimizer_of, seed_dropout, set_rate
 from common.errors import ModelDiverged
 from common.models import SequenceModel
 from common.private.bookkeeping import Bookkeeper
@@ -24,6 +25,7 @@ from common.private.noise import NoisyOptimizer, normals
 from common.private.plan import PrivacyPlan
 from common.private.sampling import Batch, UnitCases, uniforms, unit_batches
 from common.private.secret import Secret
+from common.seeds import derive_seed
 from common.sequences import Cases
 
 CHUNK_CASES = 512
@@ -53,6 +55,8 @@ def train_privately(
     secret: Secret,
     clip_norm: float | None = None,
     checkpoints: Checkpoints | None = None,
+    *,
+    moments: Moments | None = None,
 ) -> PrivateOutcome:
     """Train ``model`` in place for one round.
 
@@ -64,36 +68,45 @@ def train_privately(
         local: Optimiser, schedule and FedProx's weight; its seed is not used.
         secret: Of this task alone.
         clip_norm: Where the adapted one stands; None for the plan's.
-        checkpoints: Where how far training is gets written down, and how far it was is found; None for
-            nowhere.
+        checkpoints: Where it is written down and found how far training is; None for nowhere.
+        moments: What the optimiser goes on with, made of noised gradients alone; None to begin anew.
 
     Raises:
         LayerNotPrivate: The model has a layer that cannot be trained so; nothing was trained.
         ModelDiverged: The weights are no longer finite.
     """
-    if len(groups) != len(cases):
-        raise ValueError(f"{len(groups)} units for {len(cases)} cases")
-    drawn = unit_batches(plan.units, plan.sample_rate, plan.steps_per_round, secret, secure=plan.secure_noise)
+    units = _units(groups, cases, plan)
     seed_dropout(secret.seed("dropout"), cases.device)
     model.train()
     with Bookkeeper(model) as bookkeeper:
-        steps = _Steps(model, bookkeeper, cases, UnitCases(groups, plan.units), plan, local, secret)
+        steps = _Steps(model, bookkeeper, cases, units, plan, local, secret)
         steps.clip_norm = clip_norm or plan.clip_norm
-        _take_all(steps, drawn, plan, checkpoints)
-    if not all(parameter.isfinite().all() for parameter in model.parameters()):
-        raise ModelDiverged("weights that are not finite")
+        go_on(steps.optimizer, moments)
+        _take_all(steps, plan, secret, checkpoints)
+    _require_finite(model)
+    leave(steps.optimizer, moments)
     return PrivateOutcome(steps.done, steps.clip_norm)
 
 
-def _take_all(
-    steps: _Steps, drawn: Iterator[torch.Tensor], plan: PrivacyPlan, checkpoints: Checkpoints | None
-) -> None:
+def _units(groups: torch.Tensor, cases: Cases, plan: PrivacyPlan) -> UnitCases:
+    if len(groups) != len(cases):
+        raise ValueError(f"{len(groups)} units for {len(cases)} cases")
+    return UnitCases(groups, plan.units)
+
+
+def _require_finite(model: SequenceModel) -> None:
+    if not all(parameter.isfinite().all() for parameter in model.parameters()):
+        raise ModelDiverged("weights that are not finite")
+
+
+def _take_all(steps: _Steps, plan: PrivacyPlan, secret: Secret, checkpoints: Checkpoints | None) -> None:
     """Take every step; with ``checkpoints``, those that are left.
 
     They have the streams of the same secret: who is in which batch, and the noise of every step, are those of
     training that nothing interrupted, and the steps are as many. What was drawn after the last checkpoint and
     lost was never released, so drawing it once more tells nobody anything.
     """
+    drawn = unit_batches(plan.units, plan.sample_rate, plan.steps_per_round, secret, secure=plan.secure_noise)
     begun = checkpoints.read() if checkpoints is not None else None
     if begun is not None:
         steps.restore(begun, islice(drawn, begun["steps"]))
@@ -120,6 +133,7 @@ class _Steps:
         self._model, self._bookkeeper, self._cases, self._unit_cases = model, bookkeeper, cases, unit_cases
         self._plan, self._local = plan, local
         self._coins = uniforms(secret, "cases", secure=plan.secure_noise)
+        self._augmentation_seed = secret.seed("augmentation")
         self._normal = normals(secret, "count", secure=plan.secure_noise)
         self._optimizer = NoisyOptimizer(
             optimizer_of(local, model),
@@ -134,15 +148,23 @@ class _Steps:
         each = max(1, cases.size_bytes // max(1, len(cases)))
         self._most_cases = max(1, min(CHUNK_CASES, CHUNK_BYTES // each))
 
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """The study's, which steps along noised gradients."""
+        inner: torch.optim.Optimizer = self._optimizer.original_optimizer
+        return inner
+
     def take(self, units: torch.Tensor) -> None:
         """One step with the cases of these units ((U,) int64, perhaps none)."""
         optimizer = self._optimizer
+        set_rate(self.optimizer, self._local.rate(self.done / self._plan.steps_per_round))
         optimizer.zero_grad(set_to_none=True)
         for parameter in optimizer.params:
             parameter.grad = torch.zeros_like(parameter)
         optimizer.max_grad_norm = self.clip_norm
         batch = self._unit_cases.drawn(units, self._plan.max_cases_per_patient, self._coins)
-        whole = sum(self._add_clipped(part) for part in _parts(batch, self._most_cases))
+        parts = enumerate(_parts(batch, self._most_cases))
+        whole = sum(self._add_clipped(part, number) for number, part in parts)
         optimizer.pre_step()
         self._pull_to_base()
         optimizer.original_optimizer.step()
@@ -170,14 +192,20 @@ class _Steps:
         self._optimizer.skip_to(state["noise"])
         self.done, self.clip_norm = int(state["steps"]), float(state["clip_norm"])
 
-    def _add_clipped(self, part: Batch) -> int:
-        """Add the clipped sum of some units to the gradients; how many of them stayed whole."""
+    def _add_clipped(self, part: Batch, number: int) -> int:
+        """Add the clipped sum of some units to the gradients; how many of them stayed whole.
+
+        What an augmentation does to a case is drawn from the secret, whoever else is in the batch.
+        """
+        local, seed = self._local, derive_seed(self._augmentation_seed, self.done, number)
 
         def losses() -> torch.Tensor:
             batch = self._cases.take(part.cases)
-            with mixed_precision(self._local.training, batch.device):
+            if local.augmentation is not None:
+                batch = local.augmentation.changed(batch, seed)
+            with mixed_precision(local.training, batch.device):
                 output = self._model(batch.steps, batch.lengths)
-            each = self._local.learning.losses(output, batch)
+            each = local.learning.losses(output, batch)
             return each / part.sizes[part.units].to(each.device)
 
         norms = self._bookkeeper.clipped_sum(losses, part.units, len(part.sizes), self.clip_norm)

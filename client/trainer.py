@@ -10,16 +10,21 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import count, islice
+from itertools import islice
 
 import torch
 from torch import nn
 
+from client.augmentation import Augmented, augmentation_of
 from client.checkpoints.checkpoint import Checkpoints, State, restore_training, training_state
+from client.moments import Moments, go_on, leave
+from client.sampling import balanced, going_on, shuffled
+from client.schedule import rate_share
 from common.errors import ModelDiverged
 from common.learning import Learning, learning_of
 from common.metrics import EvaluationSums
 from common.models import SequenceClassifier, SequenceModel
+from common.seeds import derive_seed
 from common.sequences import Cases, SequenceBatch
 from common.study import Study, Training
 
@@ -36,8 +41,11 @@ class LocalPlan:
         training: The study's ``[training]``.
         progress: Share of the study's rounds already done, in [0, 1): where the schedule stands.
         seed: For the order of cases and for dropout.
-        proximal_mu: Weight of ``mu/2 ||w - w_base||^2`` (Li et al. 2020, FedProx, eq. 2).
         learning: The study's task, with the weights of its classes.
+        proximal_mu: Weight of ``mu/2 ||w - w_base||^2`` (Li et al. 2020, FedProx, eq. 2).
+        rounds: Of the study.
+        pass_seed: For the order of cases where a round ends in the middle of a pass: the same in all rounds.
+        augmentation: How cases are changed; None for not at all.
     """
 
     training: Training
@@ -45,6 +53,9 @@ class LocalPlan:
     seed: int
     learning: Learning
     proximal_mu: float = 0.0
+    rounds: int = 1
+    pass_seed: int = 0
+    augmentation: Augmented | None = None
 
     @classmethod
     def of(
@@ -54,9 +65,29 @@ class LocalPlan:
         seed: int,
         class_weights: tuple[float, ...] = (),
         proximal_mu: float = 0.0,
+        pass_seed: int = 0,
     ) -> LocalPlan:
         """The plan of one task of a study; ``class_weights`` is empty for equal ones."""
-        return cls(study.training, progress, seed, learning_of(study, class_weights), proximal_mu)
+        learning, rounds = learning_of(study, class_weights), study.federation.rounds
+        changed = augmentation_of(study)
+        return cls(study.training, progress, seed, learning, proximal_mu, rounds, pass_seed, changed)
+
+    def rate(self, done: float = 0.0) -> float:
+        """The learning rate when this share of the round is done."""
+        progress = self.progress + done / self.rounds
+        return self.training.learning_rate * rate_share(self.training, self.rounds, progress)
+
+    def batches(self, cases: Cases, groups: torch.Tensor | None) -> Iterator[torch.Tensor]:
+        """Who is in each step, without end: (B,) int64 each; see :func:`train` for ``groups``."""
+        training, size = self.training, self.training.batch_size
+        order = torch.Generator().manual_seed(self.seed)
+        if training.sampling == "balanced":
+            units = torch.arange(len(cases)) if groups is None else groups
+            return balanced(cases.targets, units, size, order)
+        if training.in_parts:
+            before = round(self.progress * self.rounds) * (training.steps(len(cases)) or 0)
+            return going_on(len(cases), size, self.pass_seed, before)
+        return shuffled(len(cases), size, order)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +109,9 @@ def train(
     plan: LocalPlan,
     checkpoints: Checkpoints | None = None,
     clock: Callable[[], float] = time.monotonic,
+    *,
+    moments: Moments | None = None,
+    groups: torch.Tensor | None = None,
 ) -> Trained:
     """Train ``model`` in place.
 
@@ -88,29 +122,39 @@ def train(
         checkpoints: Where how far training is gets written down, and how far it was is found; None for
             nowhere.
         clock: Seconds that only grow; asked where the study says how long to train.
+        moments: What the optimiser begins with, and where it leaves what it ends with; None to begin anew.
+        groups: (N,) int64, number of the patient of each case, for balanced sampling; None for one case each.
 
     Raises:
         ModelDiverged: The loss is no longer finite.
     """
-    order = torch.Generator().manual_seed(plan.seed)
     seed_dropout(plan.seed, cases.device)
-    steps = _Steps(model, cases, plan)
+    steps = _Steps(model, cases, plan, moments)
     begun = checkpoints.read() if checkpoints is not None else None
     if begun is not None:
         steps.restore(begun)
-    # Who is in a batch is a function of the seed: the number of steps done says where in it training stands.
     extent = _Extent(plan.training, len(cases), steps, clock)
-    for index in islice(_batches(len(cases), plan.training, order), len(steps.losses), None):
-        if extent.done >= 1.0:
-            break
-        steps.take(index)
-        extent.note()
-        if checkpoints is not None:
-            checkpoints.offer(steps.state, extent.done)
+    _take_all(steps, plan.batches(cases, groups), extent, checkpoints)
     loss = float(torch.stack(steps.losses).mean())
     if not math.isfinite(loss) or not all(p.isfinite().all() for p in model.parameters()):
         raise ModelDiverged(f"mean training loss {loss}, or weights that are not finite")
+    leave(steps.optimizer, moments)
     return Trained(loss, len(steps.losses))
+
+
+def _take_all(
+    steps: _Steps, drawn: Iterator[torch.Tensor], extent: _Extent, checkpoints: Checkpoints | None
+) -> None:
+    """Take every step that is left; of ``drawn``, those that were made come first.
+
+    Who is in a batch is a function of the seed: the number of steps done says where in it training stands.
+    """
+    left = islice(drawn, len(steps.losses), None)
+    while (done := extent.done) < 1.0:
+        steps.take(next(left), done)
+        extent.note()
+        if checkpoints is not None:
+            checkpoints.offer(steps.state, extent.done)
 
 
 class _Extent:
@@ -118,7 +162,7 @@ class _Extent:
 
     def __init__(self, training: Training, cases: int, steps: _Steps, clock: Callable[[], float]) -> None:
         self._steps, self._clock, self._work_s = steps, clock, training.work_s
-        self._count = (training.local_epochs or 0) * math.ceil(cases / training.batch_size)
+        self._count = training.steps(cases) or 0
         self._began, self._before_s = clock(), steps.worked_s
 
     @property
@@ -140,28 +184,35 @@ class _Steps:
 
     Attributes:
         losses: The mean loss of each that was done.
+        optimizer: The study's.
         worked_s: What they took, in a study that says how long to train.
     """
 
-    def __init__(self, model: SequenceModel, cases: Cases, plan: LocalPlan) -> None:
+    def __init__(
+        self, model: SequenceModel, cases: Cases, plan: LocalPlan, moments: Moments | None = None
+    ) -> None:
         model.train()
         self.losses: list[torch.Tensor] = []
         self.worked_s = 0.0
         self._model, self._cases, self._plan = model, cases, plan
         self._base = [p.detach().clone() for p in model.parameters()] if plan.proximal_mu else []
-        self._optimizer = optimizer_of(plan, model)
+        self.optimizer = optimizer_of(plan, model)
+        go_on(self.optimizer, moments)
 
-    def take(self, index: torch.Tensor) -> None:
-        """One step with the cases at ``index`` ((B,) int64)."""
+    def take(self, index: torch.Tensor, done: float) -> None:
+        """One step with the cases at ``index`` ((B,) int64), when this share of the round is done."""
         model, plan = self._model, self._plan
         batch = self._cases.take(index)
+        if plan.augmentation is not None:
+            batch = plan.augmentation.changed(batch, derive_seed(plan.seed, "augmentation", len(self.losses)))
+        set_rate(self.optimizer, plan.rate(done))
         with mixed_precision(plan.training, self._cases.device):
             loss = plan.learning.loss(model(batch.steps, batch.lengths), batch)
-        self._optimizer.zero_grad()
+        self.optimizer.zero_grad()
         torch.autograd.backward(loss + _proximal(model, self._base, plan.proximal_mu) if self._base else loss)
         if plan.training.clip_grad_norm is not None:
             nn.utils.clip_grad_norm_(model.parameters(), plan.training.clip_grad_norm)
-        self._optimizer.step()
+        self.optimizer.step()
         self.losses.append(loss.detach())
 
     def settle(self) -> None:
@@ -171,12 +222,12 @@ class _Steps:
 
     def state(self) -> State:
         """How far training is."""
-        done = training_state(self._model, self._optimizer, self._cases.device)
+        done = training_state(self._model, self.optimizer, self._cases.device)
         return {**done, "losses": torch.stack(self.losses), "worked_s": self.worked_s}
 
     def restore(self, state: State) -> None:
         """Go on where :meth:`state` was."""
-        restore_training(state, self._model, self._optimizer, self._cases.device)
+        restore_training(state, self._model, self.optimizer, self._cases.device)
         self.losses = list(state["losses"].to(self._cases.device).unbind())
         self.worked_s = float(state.get("worked_s", 0.0))
 
@@ -250,11 +301,6 @@ def mean_loss(model: SequenceModel, cases: Cases, learning: Learning) -> float:
     return float(torch.cat([learning.losses(*made) for made in outputs(model, cases)]).mean())
 
 
-def _batches(cases: int, training: Training, order: torch.Generator) -> Iterator[torch.Tensor]:
-    for _ in count() if training.local_epochs is None else range(training.local_epochs):
-        yield from torch.split(torch.randperm(cases, generator=order), training.batch_size)
-
-
 def mixed_precision(training: Training, device: torch.device) -> torch.autocast:
     """The block in which a forward pass has the study's precision."""
     return torch.autocast(device.type, torch.bfloat16, enabled=training.precision == "bfloat16")
@@ -272,9 +318,8 @@ def seed_dropout(seed: int, device: torch.device) -> None:
 
 
 def optimizer_of(plan: LocalPlan, model: nn.Module) -> torch.optim.Optimizer:
-    """The study's optimiser for one task, at the learning rate that its schedule has come to."""
-    training, parameters = plan.training, list(model.parameters())
-    rate = training.learning_rate * _scale(training, plan.progress)
+    """The study's optimiser for one task, at the learning rate with which the task begins."""
+    training, parameters, rate = plan.training, list(model.parameters()), plan.rate()
     match training.optimizer:
         case "adam":
             return torch.optim.Adam(parameters, lr=rate, weight_decay=training.weight_decay)
@@ -284,11 +329,10 @@ def optimizer_of(plan: LocalPlan, model: nn.Module) -> torch.optim.Optimizer:
             return torch.optim.SGD(parameters, lr=rate, weight_decay=training.weight_decay)
 
 
-def _scale(training: Training, progress: float) -> float:
-    """Share of the learning rate that the schedule leaves; cosine ends at a hundredth."""
-    if training.schedule == "constant":
-        return 1.0
-    return 0.01 + 0.99 * (1 + math.cos(math.pi * progress)) / 2
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Have the next step made at a learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
 
 
 def _proximal(model: nn.Module, base: list[torch.Tensor], mu: float) -> torch.Tensor:

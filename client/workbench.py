@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
+import torch
+
 from client.checkpoints import TaskFolder
 from client.checkpoints.checkpoint import Checkpoints
+from client.moments import Moments
 from client.site import Site
 from client.trainer import LocalPlan
 from common.models import SequenceModel, state_of
@@ -24,6 +27,8 @@ class Workbench:
         base: The base's weights.
         cases: The site's training cases.
         plan: The round's place in the study's schedule, and what the coordinator asks.
+        moments: What the optimiser goes on with; None where each round begins anew.
+        groups: (N,) int64, number of the patient of each case; None where nobody asks.
     """
 
     site: Site
@@ -31,6 +36,8 @@ class Workbench:
     base: Weights
     cases: Cases
     plan: LocalPlan
+    moments: Moments | None = None
+    groups: torch.Tensor | None = None
 
     def checkpoints(self, folder: TaskFolder, name: str) -> Checkpoints | None:
         """Where checkpoints of this training go, under a name; None where nothing outlives a task."""

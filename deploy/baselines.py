@@ -1,7 +1,7 @@
 """What federating is compared with: every site alone, and all data pooled, on the same budget.
 
 Each is what a federation of a single site with those cases would do: the same model and start, as many
-rounds of as many local epochs, with a fresh optimiser in each.
+rounds of as many local epochs, with an optimiser that begins as the study says.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from typing import Any
 
 import torch
 
-from client.cases import CaseCache, PooledCases
+from client.cases import CaseCache, PooledCases, site_cases, unit_numbers
 from client.devices import choose_device
+from client.moments import Kept, MomentsInMemory
 from client.site import Site
 from client.trainer import LocalPlan, evaluated, train
 from common.balance import balanced_weights
@@ -120,10 +121,13 @@ def run_job(job: Job) -> dict[str, EvaluationSums]:
     model = build_model(study)
     load_state(model, initial_weights(study, job.seed))
     model.to(device)
-    rounds = study.federation.rounds
+    rounds, kept, groups = study.federation.rounds, dict[int, Kept](), _patients(job.train_on, study)
+    passes = derive_seed(job.seed, "baseline-passes", job.name)
     for number in range(rounds):
         seed = derive_seed(job.seed, "baseline", number + 1, job.name)
-        train(model, cases, LocalPlan.of(study, number / rounds, seed, weights))
+        plan = LocalPlan.of(study, number / rounds, seed, weights, pass_seed=passes)
+        moments = MomentsInMemory(kept, number + 1) if study.training.optimizer_state == "kept" else None
+        train(model, cases, plan, moments=moments, groups=groups)
     counted = {}
     for site in job.test_on:
         test = _cases.get(site.source, "test", study, device)
@@ -131,3 +135,11 @@ def run_job(job: Job) -> dict[str, EvaluationSums]:
             none = sums_kind(study).none(len(study.study.classes))
             counted[site.name] = evaluated(model, test, learning_of(study), none, keep=True)
     return counted
+
+
+def _patients(sites: Sequence[Site], study: Study) -> torch.Tensor | None:
+    """(N,) int64, number of the patient of each training case of the sites; None where nobody asks."""
+    if study.training.sampling == "natural":
+        return None
+    found = [site_cases(site.source.entries(study), site.name, study).train for site in sites]
+    return unit_numbers([entry for entries in found for entry in entries], "patient")

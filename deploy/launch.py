@@ -138,8 +138,9 @@ def _run(request: Request, study: Study, placed: _Placed, engine: Engine, step: 
         if request.rehearsal:
             sites = rehearsing(sites, study, request.out, request.seed)
         step("starting the sites")
-        with with_states(sites, study, request.out) as lasting:
-            _run_engine(engine, plan, lasting, placed.loads)
+        lasting = engine.name == "inprocess"
+        with with_states(sites, study, request.out, lasting=lasting) as stated:
+            _run_engine(engine, plan, stated, placed.loads)
         if request.baselines:
             step("training the baselines")
             _add_baselines(request, study, sites, placed.loads, step)

@@ -19,15 +19,20 @@ FOLDER = ".state"
 
 
 @contextmanager
-def with_states(sites: Sequence[Site], study: Study, out: Path) -> Iterator[list[Site]]:
-    """The sites, each with a folder of its own in the run's if the study's codec has something to carry over.
+def with_states(
+    sites: Sequence[Site], study: Study, out: Path, *, lasting: bool = True
+) -> Iterator[list[Site]]:
+    """The sites, each with a folder of its own in the run's if the study has something to carry over there.
 
     Args:
         sites: The sites of a run.
         study: What is run.
         out: The run's folder.
+        lasting: Whether one process answers for a site in all rounds; what optimisers keep then needs no
+            disk.
     """
-    if not codec_of(study.federation).feedback:
+    kept = study.training.optimizer_state == "kept" and not lasting
+    if not kept and not codec_of(study.federation).feedback:
         yield list(sites)
         return
     try:

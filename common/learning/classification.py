@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import torch
-from torch.nn.functional import cross_entropy
 
+from common.learning.losses import ClassLoss
 from common.metrics import ClassificationSums
 from common.sequences import SequenceBatch
 from common.study import Study
@@ -15,16 +15,17 @@ class Classification:
 
     def __init__(self, study: Study, class_weights: tuple[float, ...]) -> None:
         self._weights = torch.tensor(class_weights) if class_weights else None
+        self._loss = ClassLoss.of(study.training)
 
     def loss(self, output: torch.Tensor, batch: SequenceBatch) -> torch.Tensor:
-        """Mean cross-entropy, weighted by class."""
+        """Mean loss, weighted by class."""
         if self._weights is not None:
             self._weights = self._weights.to(output.device)
-        return cross_entropy(output, batch.targets, weight=self._weights)
+        return self._loss.mean(output, batch.targets, self._weights)
 
     def losses(self, output: torch.Tensor, batch: SequenceBatch) -> torch.Tensor:
-        """(B,) cross-entropy."""
-        return cross_entropy(output.float(), batch.targets, reduction="none")
+        """(B,) the study's loss of each case, whatever the weights of classes."""
+        return self._loss.each(output, batch.targets)
 
     def count(self, output: torch.Tensor, batch: SequenceBatch, *, keep: bool) -> ClassificationSums:
         """Counts of the classes' probabilities."""

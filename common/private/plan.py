@@ -128,7 +128,8 @@ def plan_of(study: Study, units: int) -> PrivacyPlan:
         )
     delta = target_delta(privacy, units)
     # A private study says how far to train, and never how long (local_epochs is None there alone).
-    steps = (study.training.local_epochs or 1) * privacy.steps_per_epoch
+    # It comes to whole steps, which a study is asked for when it is read.
+    steps = round((study.training.local_epochs or 1) * privacy.steps_per_epoch)
     noise = _noise_multiplier(privacy, delta, study.federation.rounds * steps)
     clip = _adaptive_clip(privacy, noise, privacy.sample_rate * units)
     return PrivacyPlan(

@@ -1,5 +1,6 @@
 """The study: what is trained, on what data, by whom, for how many rounds."""
 
+from common.study.augmentation import Augmentation
 from common.study.data import Data, Window
 from common.study.federation import MEAN_STRATEGIES, Federation
 from common.study.head import Head
@@ -25,6 +26,7 @@ from common.study.writing import digest, from_canonical, template, to_canonical,
 __all__ = [
     "STRATEGY_NAMES",
     "MEAN_STRATEGIES",
+    "Augmentation",
     "Data",
     "Federation",
     "Frames",

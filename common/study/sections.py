@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import field_validator, model_validator
 
+from common.study.augmentation import Augmentation
 from common.study.data import Data
 from common.study.federation import MEAN_STRATEGIES, Federation
 from common.study.fitting import misfit
@@ -28,6 +29,7 @@ class Study(Section):
     sequence: Sequence = Rows()
     model: Model = Model()
     training: Training = Training()
+    augmentation: Augmentation = Augmentation()
     federation: Federation = Federation()
     privacy: Privacy | None = None
 
@@ -41,6 +43,12 @@ class Study(Section):
         reason = misfit(self.model, self.sequence)
         if reason:
             raise ValueError(reason)
+        return self
+
+    @model_validator(mode="after")
+    def _training_fits(self) -> Study:
+        self.training.require_fit(self.study.task, self.federation.rounds)
+        self.augmentation.require_fit(self.sequence.kind)
         return self
 
     @model_validator(mode="after")
@@ -59,6 +67,8 @@ class Study(Section):
             return self
         if self.training.class_weights != "none":
             raise ValueError("class_weights are counted from patients' labels, which [privacy] protects")
+        if self.training.sampling != "natural":
+            raise ValueError("sampling goes by patients' labels, which [privacy] protects; leave it natural")
         if self.privacy.at_sites:
             self._check_private_training()
         if self.privacy.sites is not None:
@@ -88,5 +98,7 @@ class Study(Section):
                 "with [privacy] the steps of a round are paid for before it begins; give "
                 "training.local_epochs in place of work_s"
             )
+        assert self.privacy is not None  # noqa: S101  asked of private studies alone
+        self.training.require_private_fit(self.privacy.steps_per_epoch)
         if self.federation.strategy.name == "qfedavg":
             raise ValueError("qfedavg asks sites for losses of patients, which [privacy] protects")

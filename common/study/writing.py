@@ -10,6 +10,7 @@ from typing import Any
 import tomli_w
 
 from common.errors import StudySyntaxError
+from common.study.augmentation import Augmentation
 from common.study.federation import Federation
 from common.study.loading import parse_study
 from common.study.model import Model
@@ -21,10 +22,25 @@ from common.study.training import Training
 _YOUNGER: tuple[tuple[str, type[Section], tuple[str, ...]], ...] = (
     ("sequence", Patches, ("order",)),
     ("model", Model, ("residual", "layer_norm")),
-    ("training", Training, ("work_s",)),
+    (
+        "training",
+        Training,
+        (
+            "work_s",
+            "optimizer_state",
+            "warmup_rounds",
+            "loss",
+            "focal_gamma",
+            "label_smoothing",
+            "sampling",
+        ),
+    ),
     ("federation", Federation, ("enough", "late_rounds")),
 )
 """Keys of the study that came after the first release of its canonical text, by table."""
+
+_YOUNGER_TABLES: tuple[tuple[str, Section], ...] = (("augmentation", Augmentation()),)
+"""Whole tables that did, as they are where the study does not name them."""
 
 
 def to_toml(study: Study) -> str:
@@ -48,6 +64,9 @@ def to_canonical(study: Study) -> str:
         for key in keys:
             if key in document[table] and document[table][key] == section.model_fields[key].default:
                 del document[table][key]
+    for table, unnamed in _YOUNGER_TABLES:
+        if document[table] == unnamed.model_dump(mode="json"):
+            del document[table]
     return json.dumps(document, separators=(",", ":"))
 
 

@@ -101,7 +101,8 @@ class WholeStep:
         seed: int,
     ) -> None:
         self._model, self._plan, self._seed = model, plan, seed
-        plain = {"optimizer": "sgd", "learning_rate": 1.0, "weight_decay": 0.0, "schedule": "constant"}
+        plain = {"optimizer": "sgd", "learning_rate": 1.0, "weight_decay": 0.0}
+        plain |= {"schedule": "constant", "warmup_rounds": 0.0}
         self._local = LocalPlan(study.training.model_copy(update=plain), 0.0, 0, learning_of(study))
         self._numbers = count()
 

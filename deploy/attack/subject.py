@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
+from client.moments import Kept, MomentsInMemory
 from client.private_training import train_privately
 from client.trainer import LocalPlan
 from common.models import SequenceClassifier, build_model, initial_weights, load_state
@@ -61,13 +62,17 @@ class Subject:
         assert isinstance(model, SequenceClassifier)  # noqa: S101  of the study's task, which was looked at
         load_state(model, initial_weights(self.study, self.seed))
         model.to(cases.device)
-        clip_norm = None
+        clip_norm, kept = None, dict[int, Kept]()
+        going_on = self.study.training.optimizer_state == "kept"
         yield model
         for done in range(rounds):
             seed = derive_seed(self.seed, "attack", purpose, done + 1)
             local = LocalPlan.of(self.study, done / rounds, seed)
             secret = Secret.seeded(self.seed, "attack", purpose, done + 1)
-            clip_norm = train_privately(model, cases, units, plan, local, secret, clip_norm).clip_norm
+            moments = MomentsInMemory(kept, done + 1) if going_on else None
+            clip_norm = train_privately(
+                model, cases, units, plan, local, secret, clip_norm, moments=moments
+            ).clip_norm
             yield model
 
 

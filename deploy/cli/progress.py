@@ -27,6 +27,7 @@ from rich.text import Text
 
 from deploy.engines import EVIDENCE
 from server.record import read_run
+from server.report.measures import imbalance, measures
 
 LOOK_S = 0.2
 Step = Callable[[str], None]
@@ -179,6 +180,11 @@ def _notes(run: Mapping[str, Any]) -> Iterator[str]:
     reasons = {site: why for entry in run["rounds"] for site, why in entry["missing"].items()}
     for site, why in list(reasons.items())[:_MOST_SITES]:
         yield f"note: {site}: {why}"
+    done, unequal = measures(run["study"]), imbalance(run)
+    if done:
+        yield f"training: {'; '.join(done)}"
+    if unequal:
+        yield f"note: {unequal}"
     privacy = run.get("privacy")
     if privacy is None:
         return

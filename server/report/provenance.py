@@ -8,6 +8,7 @@ from typing import Any
 
 from common.page.markup import Child, Markup, joined, tag
 from common.page.wording import duration, moment, number, plural
+from server.report.measures import measures
 from server.report.record import Run
 from server.report.summary import model_words
 
@@ -41,6 +42,7 @@ def _what(run: Run) -> dict[str, Child]:
     return {
         "Model": model_words(run),
         "Training at a site": f"{learning}, {batches}",
+        "Measures": "; ".join(measures(study)),
         "Strategy": strategy["name"] + (f" ({options})" if options else ""),
         "Rounds": f"{number(len(run.rounds))} of {number(run.planned_rounds)}",
         "Model kept": _kept(federation.get("average_last", 1)),
@@ -53,7 +55,8 @@ def _extent(training: Mapping[str, Any]) -> str:
     """How far a site trains in one round."""
     if training.get("work_s") is not None:
         return f"{training['work_s']:g} s of work"
-    return plural(training["local_epochs"], "epoch")
+    epochs = training["local_epochs"]
+    return plural(epochs, "epoch") if isinstance(epochs, int) else f"{epochs:g} epochs"
 
 
 def _kept(last: int) -> str | None:

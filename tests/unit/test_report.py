@@ -12,6 +12,7 @@ import pytest
 from server.report import render
 from server.report.charts import rounds_axis, thinned, values_axis
 from server.report.intervals import hanley_mcneil, spread, wilson
+from server.report.measures import imbalance
 from tests.unit.page_reader import (
     EVIL,
     Page,
@@ -122,6 +123,48 @@ def test_work_by_time_is_said() -> None:
     run = sample("completed")
     run["study"]["training"] |= {"local_epochs": None, "work_s": 600.0}
     assert "600 s of work a round" in Page(render(run, TOML)).text
+
+
+def test_parts_of_an_epoch_and_measures_are_said() -> None:
+    run = sample("completed")
+    assert "Measures" not in Page(render(run, TOML)).text
+    run["study"]["training"] |= {
+        "local_epochs": 0.25,
+        "optimizer_state": "kept",
+        "schedule": "cosine",
+        "loss": "focal",
+        "focal_gamma": 2.0,
+        "sampling": "balanced",
+    }
+    run["study"]["augmentation"] = {"shift": 0.05, "flip": "none", "noise": 0.0}
+    text = Page(render(run, TOML)).text
+    assert "0.25 epochs a round" in text
+    for words in (
+        "optimisers went on",
+        "by cosine schedule",
+        "focal loss, gamma 2",
+        "drawn equally",
+        "(shift 0.05)",
+    ):
+        assert words in text
+
+
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [
+        ([90, 10], "10 % of the training cases are pneumonia"),
+        ([60, 40], None),
+        ([5, 95], "5 % of the training"),
+    ],
+)
+def test_a_rare_class_is_said_where_nothing_was_done_about_it(counts: list[int], said: str | None) -> None:
+    run = sample("completed")
+    labels = dict(zip(("normal", "pneumonia"), counts, strict=True))
+    run["sites"] = {name: {"train_labels": labels} for name in ("elm", "fir")}
+    found = imbalance(run)
+    assert (found is None) if said is None else (found is not None and said in found)
+    run["study"]["training"]["class_weights"] = "balanced"
+    assert imbalance(run) is None
 
 
 def test_confusion_matrix_has_class_names(completed: Page) -> None:

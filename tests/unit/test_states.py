@@ -24,6 +24,15 @@ def test_a_codec_that_carries_nothing_over_needs_none(
         assert sites == SITES
 
 
+@pytest.mark.parametrize("lasting", [True, False])
+def test_optimisers_keep_theirs_on_the_disk_where_no_process_lasts(
+    make_study: MakeStudy, tmp_path: Path, lasting: bool
+) -> None:
+    study = make_study(training={"optimizer_state": "kept"})
+    with with_states(SITES[:1], study, tmp_path, lasting=lasting) as sites:
+        assert bool(sites[0].state) is not lasting
+
+
 @pytest.mark.parametrize("codec", ["int8", "topk"])
 def test_each_site_has_its_own_while_the_run_lasts(make_study: MakeStudy, tmp_path: Path, codec: str) -> None:
     with with_states(SITES, make_study(federation={"codec": codec}), tmp_path) as sites:

@@ -93,6 +93,7 @@ def uncommented(kind: str) -> Study:
     document = tomllib.loads(UNCOMMENTED)
     del document["privacy"]  # see the next test: not with clip_grad_norm
     del document["training"]["local_epochs"]  # in whose place work_s is
+    document["training"]["loss"] = "focal"  # of which focal_gamma is
     document["federation"]["codec"] = "topk"  # of which codec_fraction is
     given = {**document["sequence"], "kind": kind}
     known = KINDS[kind].model_fields
@@ -246,6 +247,8 @@ def test_every_unknown_key_is_named_at_once() -> None:
         ("model.dropout", 1.0),
         ("model.dropout", -0.1),
         ("training.local_epochs", 0),
+        ("training.local_epochs", -0.25),
+        ("training.local_epochs", 1000.5),
         ("training.batch_size", 0),
         ("training.optimizer", "lion"),
         ("training.learning_rate", 0.0),
@@ -254,6 +257,15 @@ def test_every_unknown_key_is_named_at_once() -> None:
         ("training.weight_decay", -1e-9),
         ("training.clip_grad_norm", 0.0),
         ("training.schedule", "step"),
+        ("training.warmup_rounds", -1.0),
+        ("training.label_smoothing", 1.0),
+        ("training.focal_gamma", 2.0),
+        ("training.optimizer_state", "lost"),
+        ("training.sampling", "rare"),
+        ("augmentation.shift", 0.51),
+        ("augmentation.rotate_deg", -1.0),
+        ("augmentation.flip", "diagonal"),
+        ("augmentation.contrast", 1.0),
         ("training.class_weights", "inverse"),
         ("federation.rounds", 0),
         ("federation.rounds", 1.5),
@@ -543,6 +555,19 @@ OTHERWISE: dict[str, Any] = {
     "training.class_weights": "balanced",
     "training.precision": "bfloat16",
     "training.work_s": 60.0,
+    "training.optimizer_state": "kept",
+    "training.warmup_rounds": 1.5,
+    "training.loss": "focal",
+    "training.label_smoothing": 0.1,
+    "training.sampling": "balanced",
+    "augmentation.shift": 0.1,
+    "augmentation.rotate_deg": 5.0,
+    "augmentation.scale": 0.1,
+    "augmentation.crop": 0.1,
+    "augmentation.flip": "horizontal",
+    "augmentation.noise": 0.1,
+    "augmentation.brightness": 0.1,
+    "augmentation.contrast": 0.1,
     "federation.rounds": 20,
     "federation.fraction_sites": 0.5,
     "federation.min_sites": 3,
@@ -555,8 +580,14 @@ OTHERWISE: dict[str, Any] = {
     "privacy": {"target_epsilon": 8.0},
     "federation.strategy.name": "fedmedian",
 }
-# See the tests of codecs for the second, and those of models for the others.
-ONLY_VALUE = {"study.task", "federation.codec_fraction", "model.residual", "model.layer_norm"}
+# See the tests of codecs for the second, those of models and of training for the others.
+ONLY_VALUE = {
+    "study.task",
+    "federation.codec_fraction",
+    "model.residual",
+    "model.layer_norm",
+    "training.focal_gamma",
+}
 
 
 def with_values(values: Mapping[str, Any]) -> Study:

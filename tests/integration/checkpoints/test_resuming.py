@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from client.checkpoints.checkpoint import Checkpoints
+from client.moments import MomentsOnDisk
 from client.private_training import PrivateOutcome, train_privately
 from client.trainer import LocalPlan, train
 from common.models import SequenceClassifier, state_of
@@ -49,6 +50,15 @@ def deaths(run: Callable[[Checkpoints], Any], path: Path, every: int, steps: int
         pytest.param({"model": {"dropout": 0.4, "layers": 2}}, 0.0, id="dropout"),
         pytest.param({"model": {"cell": "lstm"}, "training": {"optimizer": "adamw"}}, 0.0, id="lstm-adamw"),
         pytest.param({"training": {"optimizer": "sgd", "clip_grad_norm": 0.5}}, 1.0, id="sgd-prox"),
+        pytest.param(
+            {
+                "training": {"local_epochs": 1.75, "schedule": "cosine", "sampling": "balanced"},
+                "augmentation": {"shift": 0.2, "noise": 0.1, "flip": "both"},
+            },
+            0.0,
+            id="augmented-balanced-cosine",
+        ),
+        pytest.param({"training": {"local_epochs": 1.75, "warmup_rounds": 0.5}}, 0.0, id="part-of-an-epoch"),
     ],
 )
 @pytest.mark.parametrize(("every", "steps"), [(1, 1), (3, 5)])
@@ -64,7 +74,7 @@ def test_plain_training_goes_on_where_it_was(
 ) -> None:
     training = {"batch_size": 5, "local_epochs": 3, **sections.get("training", {})}
     study = make_study(**{**sections, "training": training})
-    plan = LocalPlan.of(study, 0.0, 5, mu)
+    plan = LocalPlan.of(study, 0.0, 5, proximal_mu=mu)
     undisturbed, resumed = model_of(study), []
     loss = train(undisturbed, cases, plan)
 
@@ -173,3 +183,34 @@ def test_training_that_was_at_its_end_makes_no_step_more(
     again = Dying(tmp_path / "t", 0, 1)
     assert train(model_of(study), cases, plan, again, clock).steps == 3
     assert again.taken == 0
+
+
+@pytest.mark.parametrize("private", [False, True], ids=["plain", "private"])
+def test_an_interrupted_round_goes_on_with_the_moments_of_the_round_before(
+    make_study: Callable[..., Study], model_of: ModelOf, cases: SequenceBatch, tmp_path: Path, private: bool
+) -> None:
+    """Also where its own were written and nothing else: the process died between the two."""
+    training = {"batch_size": 5, "local_epochs": 2, "optimizer_state": "kept"}
+    study = make_study(training=training, **({"privacy": PRIVACY} if private else {}))
+
+    def trained(folder: str, number: int, checkpoints: Checkpoints | None = None) -> SequenceClassifier:
+        model, moments = model_of(study), MomentsOnDisk(tmp_path / folder, {}, number)
+        local = LocalPlan.of(study, (number - 1) / 2, number)
+        if private:
+            secret, plan = Secret(bytes([number]) * 32), plan_of(study, 8)
+            train_privately(
+                model, cases, GROUPS, plan, local, secret, checkpoints=checkpoints, moments=moments
+            )
+        else:
+            train(model, cases, local, checkpoints, moments=moments)
+        return model
+
+    trained("undisturbed", 1)
+    wanted = trained("undisturbed", 2)
+    trained("disturbed", 1)
+    resumed = []
+    deaths(lambda checkpoints: resumed.append(trained("disturbed", 2, checkpoints)), tmp_path / "t", 2, 3)
+    assert_same(resumed[0], wanted)
+    assert_same(trained("disturbed", 2), wanted)
+    files = [(tmp_path / folder / "000002.moments").read_bytes() for folder in ("undisturbed", "disturbed")]
+    assert files[0] == files[1]

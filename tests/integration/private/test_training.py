@@ -329,7 +329,7 @@ def test_a_case_that_is_no_number_is_left_out(one_step: MakeStudy, cases: Sequen
 
 def test_a_model_that_diverges_is_refused(one_step: MakeStudy, cases: SequenceBatch) -> None:
     study = one_step({"noise_multiplier": 1000.0})
-    local = LocalPlan(study.training.model_copy(update={"learning_rate": 1e38}), 0.0, 0)
+    local = LocalPlan(study.training.model_copy(update={"learning_rate": 1e38}), 0.0, 0, learning_of(study))
     plan = plan_of(study, UNITS)
     with pytest.raises(ModelDiverged, match="not finite"):
         train_privately(model_of(study), cases, GROUPS, plan, local, Secret.seeded(1))
