@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
 
@@ -17,7 +18,7 @@ from flwr.app import ArrayRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from client.breakdown import breakdown_of
-from client.cases import CaseCache, labels, patients, site_cases, unit_numbers
+from client.cases import CaseCache, Split, labels, patients, site_cases, unit_numbers
 from client.checkpoints import PLAIN, TaskFolder, task_folder
 from client.devices import choose_device, describe_device
 from client.leaving import leaving_update, left_out_before
@@ -75,6 +76,7 @@ def describe(site: Site, content: RecordDict) -> RecordDict:
             test_patients=patients(cases.test),
             train_labels=labels(cases.train, study),
             test_labels=labels(cases.test, study),
+            val_cases=len(cases.val) if study.calibrates else None,
         )
     )
 
@@ -147,15 +149,25 @@ def _train(task: TrainTask, folder: TaskFolder, prepared: Callable[[], Workbench
 
 
 def evaluate_round(site: Site, content: RecordDict) -> RecordDict:
-    """Counts of how the model does on this site's test cases."""
+    """Counts of how the model does on this site's test cases, or on its validation cases."""
     task = read_about(content, EvaluateTask)
     study = _study(task.study)
+    split = _split(task, study)
     check_policy(site, study)
     device = _device(site)
     model = _model(task.study, _base.read(content, task.base_digest), device)
-    cases = _cases.get(site.source, "test", study, device)
+    cases = _cases.get(site.source, split, study, device)
     sums = _count(site, task, study, model, cases)
     return evaluation_content(Evaluation(site.name, task.round, task.base_digest, sums))
+
+
+def _split(task: EvaluateTask, study: Study) -> Split:
+    """Which cases a task asks for."""
+    if task.split is None:
+        return "test"
+    if task.split == "val" and study.calibrates:
+        return "val"
+    raise TaskInvalid(f"no counts of split {task.split[:20]!r} in this study")
 
 
 def _count(
@@ -164,7 +176,8 @@ def _count(
     """Counts as the study asks for them: with the noise of a privacy of their own, or as they are."""
     if study.privacy is None or study.privacy.evaluation_epsilon is None:
         none = sums_kind(study).none(len(study.study.classes))
-        return evaluated(model, cases, learning_of(study), none, keep=site.share_scores)
+        sums = evaluated(model, cases, learning_of(study), none, keep=site.share_scores)
+        return _with_patients(site, task, study, sums) if site.share_scores else sums
     from client.private_round import evaluate_privately  # as in train_round
 
     entries = site_cases(site.source.entries(study), site.name, study).test
@@ -173,6 +186,12 @@ def _count(
     predicted = partial(predict, model, cases, uncertain=True)
     folder = task_folder(site.state, site.name, "evaluation", task)
     return evaluate_privately(site, task, study, folder, predicted, cases.targets.cpu().numpy(), units)
+
+
+def _with_patients(site: Site, task: EvaluateTask, study: Study, sums: EvaluationSums) -> EvaluationSums:
+    """The counts with the number of each single case's patient: they are drawn for intervals."""
+    entries = site_cases(site.source.entries(study), site.name, study).of(_split(task, study))
+    return replace(sums, patients=unit_numbers(entries, "patient").numpy())
 
 
 def answer(message: Message, context: Context, action: Action) -> Message:

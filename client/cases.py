@@ -20,19 +20,24 @@ from common.study import Study
 CACHE_BYTES = 4 * 2**30
 MOST_HELD = 1024
 """Splits that are held at most: thousands of virtual sites with a few cases each would fill it with names."""
-Split = Literal["train", "test"]
+Split = Literal["train", "test", "val"]
 
 
 @dataclass(frozen=True, slots=True)
 class SiteCases:
-    """The entries of one site that the study uses; ``test`` follows ``[data] test_split``."""
+    """The entries of one site that the study uses.
+
+    ``test`` follows ``[data] test_split``; ``val`` are those that a calibration is fitted to, none where the
+    study fits none.
+    """
 
     train: tuple[Entry, ...]
     test: tuple[Entry, ...]
+    val: tuple[Entry, ...] = ()
 
     def of(self, split: Split) -> tuple[Entry, ...]:
         """The entries of one split."""
-        return self.train if split == "train" else self.test
+        return {"train": self.train, "test": self.test, "val": self.val}[split]
 
 
 def patients(entries: Sequence[Entry]) -> int:
@@ -64,6 +69,7 @@ def site_cases(entries: Sequence[Entry], site: str, study: Study) -> SiteCases:
     """
     train = tuple(entry for entry in entries if entry.split == "train")
     test = tuple(entry for entry in entries if entry.split == study.data.test_split)
+    val = [entry for entry in entries if entry.split == "val"] if study.calibrates else []
     for entry in (*train, *test):
         _label(entry, study)
     needs = study.data
@@ -79,7 +85,7 @@ def site_cases(entries: Sequence[Entry], site: str, study: Study) -> SiteCases:
             f"site {site!r} has {len(test)} cases with split={needs.test_split}; "
             f"the study asks for {needs.min_test_cases}"
         )
-    return SiteCases(train, test)
+    return SiteCases(train, test, tuple(entry for entry in val if _is_named(entry, study)))
 
 
 def decode(source: Source, entries: Sequence[Entry], study: Study, device: torch.device) -> SequenceBatch:
@@ -189,6 +195,15 @@ class CaseCache:
 def _tensor_bytes(cases: Cases) -> int:
     """What they take while they are held."""
     return cases.size_bytes if isinstance(cases, SequenceBatch) else 0
+
+
+def _is_named(entry: Entry, study: Study) -> bool:
+    """Whether the study knows the entry's label, which nobody has promised of validation cases."""
+    try:
+        _label(entry, study)
+    except LabelUnknown:
+        return False
+    return True
 
 
 def _label(entry: Entry, study: Study) -> int:

@@ -245,9 +245,7 @@ def load_weights(path: Path) -> dict[str, NDArray[Any]]:
 
 def _header(specs: Mapping[str, ArraySpec], about: Mapping[str, str]) -> bytes:
     """The file's header (https://huggingface.co/docs/safetensors), padded so that values are aligned."""
-    described: dict[str, Any] = {
-        "__metadata__": {"consilium": " ".join(f"{key}={about[key]}" for key in sorted(about))}
-    }
+    described: dict[str, Any] = {"__metadata__": _metadata(about)}
     place = 0
     for name in sorted(specs):
         spec = specs[name]
@@ -260,6 +258,12 @@ def _header(specs: Mapping[str, ArraySpec], about: Mapping[str, str]) -> bytes:
         place = end
     text = json.dumps(described, separators=(",", ":")).encode()
     return text + b" " * (-len(text) % 8)
+
+
+def _metadata(about: Mapping[str, str]) -> dict[str, str]:
+    """Short facts in one line; a whole text, whose key has a dot as ``consilium.study``, by itself."""
+    short = " ".join(f"{key}={about[key]}" for key in sorted(about) if "." not in key)
+    return {"consilium": short, **{key: about[key] for key in sorted(about) if "." in key}}
 
 
 def _read_header(path: Path) -> tuple[dict[str, ArraySpec], dict[str, int]]:

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from common import __version__
 from common.errors import ConsiliumError
 from common.files import written_atomically
-from common.metrics import EvaluationSums
+from common.metrics import EvaluationSums, intervals, sums_kind
 from common.study import Study, digest
 from common.tasks import Evaluation, SiteDescription
 from common.update import Contribution
@@ -31,6 +31,8 @@ from server.strategies import weight_of
 SCHEMA = 1
 RUN_FILE = "run.json"
 PIECES = 4096
+MOST_DRAWN = 20
+"""Sites for which intervals are measured, each of them and all together: many take long."""
 Status = Literal["running", "completed", "failed", "interrupted"]
 
 
@@ -81,6 +83,8 @@ class RunRecord:
             for split in ("train_labels", "test_labels"):
                 said[split] = dict(zip(classes, said[split], strict=True))
             del said["site"]
+            if said["val_cases"] is None:
+                del said["val_cases"]
             self.sites[site] = {**said, "notes": descriptions[site].notes(classes)}
 
     def enter_round(
@@ -153,6 +157,7 @@ class RunRecord:
             "status": self.status,
             "error": self.error,
             "classes": list(self.study.study.classes),
+            "figures": [asdict(figure) for figure in sums_kind(self.study).FIGURES],
             "sites": self.sites,
             "rounds": self.rounds,
             "final": self.final,
@@ -226,10 +231,18 @@ def pooled_and_sites(
     first, *_ = evaluations
     total = type(evaluations[first]).total(evaluations[site] for site in sorted(evaluations))
     pooled = total.figures(classes)
-    return {
-        "pooled": {**pooled, **total.curves(classes)} if curves else pooled,
-        "sites": {site: evaluations[site].figures(classes) for site in sorted(evaluations)} if single else {},
-    }
+    sites = {site: evaluations[site].figures(classes) for site in sorted(evaluations)} if single else {}
+    if curves:
+        pooled |= {**total.curves(classes), **_drawn(list(evaluations.values()), classes)}
+        for site in list(sites)[:MOST_DRAWN]:
+            sites[site] |= _drawn([evaluations[site]], classes)
+    return {"pooled": pooled, "sites": sites}
+
+
+def _drawn(parts: Sequence[EvaluationSums], classes: tuple[str, ...]) -> dict[str, Any]:
+    """Intervals as run.json carries them; nothing where there are none."""
+    found = intervals(parts, classes) if len(parts) <= MOST_DRAWN else {}
+    return {"intervals": found} if found else {}
 
 
 class SumsOf(Mapping[str, EvaluationSums]):

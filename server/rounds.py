@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 
@@ -184,26 +184,61 @@ class RoundEngine:
         for site, told in still_at({s: n for s, n in at_work.items() if s in sites}).items():
             self._journal.refuse(round_number, EVALUATE, site, told)
         task = EvaluateTask(self._text, round_number, digest(weights))
+        left = [site for site in sites if site not in known and site not in at_work]
+        most = {site: self._most_counted(site) for site in left}
+        self._count(task, weights, most, self._journal.count, f"{EVALUATE}-{round_number}")
+        return self._journal.counted(round_number)
+
+    def validate(self, round_number: int, weights: Weights) -> Mapping[str, Evaluation]:
+        """Counts of the validation cases of every site that has any and answers, by name in order.
+
+        They are not written down: a coordinator that is started again asks again.
+        """
+        described = {site: self._roster.descriptions[site].val_cases or 0 for site in self._roster.nodes}
+        found: dict[str, Evaluation] = {}
+        self._count(
+            EvaluateTask(self._text, round_number, digest(weights), split="val"),
+            weights,
+            {site: cases for site, cases in sorted(described.items()) if cases},
+            lambda evaluation: found.update({evaluation.site: evaluation}),
+            f"validate-{round_number}",
+        )
+        return {site: found[site] for site in sorted(found)}
+
+    def _count(
+        self,
+        task: EvaluateTask,
+        weights: Weights,
+        most: Mapping[str, int],
+        keep: Callable[[Evaluation], object],
+        group: str,
+    ) -> None:
+        """Have sites count cases.
+
+        Args:
+            task: What they are asked.
+            weights: The model.
+            most: Who is asked, and how many cases each may count.
+            keep: Takes each answer.
+            group: Flower's group id.
+        """
         classes, kind = len(self._study.study.classes), sums_kind(self._study)
 
         def read(content: RecordDict, site: str) -> Evaluation:
             evaluation = read_evaluation(content, classes, kind)
             if (evaluation.site, evaluation.base_digest) != (site, task.base_digest):
                 raise TaskInvalid("evaluation of another site or model")
-            if evaluation.round != round_number:
+            if evaluation.round != task.round:
                 raise TaskInvalid("evaluation of another round")
-            if evaluation.sums.n > self._most_counted(site):
+            if evaluation.sums.n > most[site]:
                 raise TaskInvalid("evaluation of more cases than the site described")
             return evaluation
 
-        left = [site for site in sites if site not in known and site not in at_work]
-        content = task_content(task, weights_record(weights)) if left else RecordDict()
-        contents = dict.fromkeys(left, content)
+        content = task_content(task, weights_record(weights)) if most else RecordDict()
+        contents = dict.fromkeys(most, content)
         del content
         deadline_s = self._study.federation.deadline_s
-        group = f"{EVALUATE}-{round_number}"
-        self._inquiry.put(contents, EVALUATE, round_number, read, self._journal.count, deadline_s, group)
-        return self._journal.counted(round_number)
+        self._inquiry.put(contents, EVALUATE, task.round, read, keep, deadline_s, group)
 
     def _course(self, round_number: int, base_digest: str) -> Course:
         """The round as it was begun: by an earlier process, or now."""

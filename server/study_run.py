@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from common.study import Study, digest, load_study, to_toml
 from common.weights import Weights, save_weights
 from common.weights import digest as weights_digest
 from server.averaging import mean_weights
+from server.calibration import calibration_of
 from server.guarantee import Noise
 from server.inquiry import HOSPITALS_RIGHT
 from server.journal import FleetingJournal, RunJournal, is_final
@@ -36,6 +38,8 @@ from server.rounds import RoundEngine
 from server.strategies import build_strategy
 
 MODEL_FILE, STUDY_FILE = "model.safetensors", "study.toml"
+CALIBRATION_TEXT = "consilium.calibration"
+"""Key under which a finished model's file holds how its probabilities are calibrated."""
 MOST_SITES = 500
 """Sites whose metrics stand in run.json round by round; of more there are only those of the final model."""
 
@@ -227,6 +231,9 @@ def _test(
     if last:
         found = pooled_and_sites(counts, classes, curves=True) or {"pooled": None, "sites": {}}
         record.final = {"round": number, "model_digest": weights_digest(model), **found}
+        if plan.study.calibrates:
+            validated = sums_of(engine.validate(number, model))
+            record.final["calibration"] = calibration_of(validated, counts)
     return pooled_and_sites(counts, classes, single=len(counts) <= MOST_SITES)
 
 
@@ -250,7 +257,12 @@ def _prepare(out: Path, study: Study) -> None:
 
 
 def _keep_model(weights: Weights, plan: RunPlan, record: RunRecord) -> None:
-    save_weights(plan.out / MODEL_FILE, weights, _about(plan, plan.study.federation.rounds))
+    about = _about(plan, plan.study.federation.rounds)
+    found = (record.final or {}).get("calibration")
+    if found:
+        known = {key: found[key] for key in ("form", "temperature", "bias", "threshold")}
+        about[CALIBRATION_TEXT] = json.dumps(known, separators=(",", ":"))
+    save_weights(plan.out / MODEL_FILE, weights, about)
     record.files = {"model": MODEL_FILE, "study": STUDY_FILE, **record.files}
 
 

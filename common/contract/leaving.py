@@ -10,7 +10,7 @@ from common.study import Federation, Privacy, Study
 
 Metric = Literal["loss", "base-loss", "test-loss", "confusion", "calibration", "score-histogram"]
 Leaf = Literal["description", "update", "weight", "spending", "clip-norm", "steps"] | Metric
-When = Literal["once", "every round", "every test"]
+When = Literal["once", "every round", "every test", "every test, and once of validation cases"]
 
 METRICS: tuple[Metric, ...] = get_args(Metric)
 """Measurements of how a model does on a hospital's cases: what a policy may keep back."""
@@ -57,7 +57,7 @@ class Leaving:
 
 def leavings_of(study: Study) -> tuple[Leaving, ...]:
     """All that leaves a site which takes part in a study, in a fixed order."""
-    return (Leaving("description", "once"), *_of_training(study), *_of_tests(study.privacy))
+    return (Leaving("description", "once"), *_of_training(study), *_of_tests(study))
 
 
 def metrics_of(study: Study) -> frozenset[Metric]:
@@ -95,11 +95,13 @@ def _form(federation: Federation) -> str:
             return f"the largest {100 * (federation.codec_fraction or 0):.3g} % of each array; {_NEXT}"
 
 
-def _of_tests(privacy: Privacy | None) -> Iterator[Leaving]:
+def _of_tests(study: Study) -> Iterator[Leaving]:
+    privacy = study.privacy
     epsilon = privacy.evaluation_epsilon if privacy is not None else None
     noise = "" if epsilon is None else f"noise for epsilon {epsilon:g} over all tests"
     tested: tuple[Leaf, ...] = ("test-loss", "confusion", "calibration", "score-histogram")
-    yield from (Leaving(what, "every test", noise) for what in tested)
+    when: When = "every test, and once of validation cases" if study.calibrates else "every test"
+    yield from (Leaving(what, when, noise) for what in tested)
 
 
 def _training_noise(privacy: Privacy) -> str:

@@ -12,6 +12,7 @@ from flwr.app import RecordDict
 from common.contract.contract import Contract
 from common.contract.model import model_digest
 from common.errors import TaskInvalid, TaskOutsideContract
+from common.study import from_canonical
 from common.tasks import ABOUT, ARRAYS, Describe, EvaluateTask, TrainTask, read_about
 
 Task = Describe | TrainTask | EvaluateTask
@@ -47,6 +48,8 @@ def require_within(contract: Contract, message_type: str, content: RecordDict) -
         raise TaskOutsideContract("study: not the text that was approved")
     if isinstance(task, TrainTask | EvaluateTask):
         _check_round(contract, task)
+    if isinstance(task, EvaluateTask):
+        _check_split(contract, task)
     if isinstance(task, TrainTask):
         _check_training(contract, task)
 
@@ -76,6 +79,16 @@ def _check_round(contract: Contract, task: TrainTask | EvaluateTask) -> None:
         raise TaskOutsideContract(f"round {task.round} of {contract.bounds.rounds}")
     if not _DIGEST.fullmatch(task.base_digest):
         raise TaskOutsideContract("base_digest: not a digest")
+
+
+def _check_split(contract: Contract, task: EvaluateTask) -> None:
+    """Validation cases are counted after the last round alone, of a study that is to be calibrated."""
+    if task.split is None:
+        return
+    if task.split != "val" or not from_canonical(contract.study).calibrates:
+        raise TaskOutsideContract(f"split {task.split[:20]!r}: the study counts test cases alone")
+    if task.round != contract.bounds.rounds:
+        raise TaskOutsideContract(f"split: validation cases are counted after round {contract.bounds.rounds}")
 
 
 def _check_training(contract: Contract, task: TrainTask) -> None:

@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 
 from common.learning.classification import Classification
+from common.learning.several_labels import SeveralLabels
 from common.metrics import EvaluationSums
 from common.sequences import SequenceBatch
 from common.study import Study
@@ -35,8 +36,11 @@ class Learning(Protocol):
         ...
 
 
-TASKS: dict[str, Callable[[Study, tuple[float, ...]], Learning]] = {"classification": Classification}
-"""By the task of a study."""
+TASKS: dict[str, Callable[[Study, tuple[float, ...]], Learning]] = {
+    "classification": Classification,
+    "several labels": SeveralLabels,
+}
+"""By what a study learns: its task, or a classification with several labels a case."""
 
 
 def learning_of(study: Study, class_weights: tuple[float, ...] = ()) -> Learning:
@@ -46,4 +50,4 @@ def learning_of(study: Study, class_weights: tuple[float, ...] = ()) -> Learning
         study: Its ``[study]`` and ``[training]``.
         class_weights: Weight of each class in the training loss; empty for equal ones.
     """
-    return TASKS[study.study.task](study, class_weights)
+    return TASKS[study.study.learns](study, class_weights)

@@ -9,18 +9,15 @@ are means over the classes that occur.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
+from common.metrics.ranking import Ranking, bin_middles, score_histogram
+from common.metrics.reliability import calibration_error, reliability, reliability_curve
 from common.metrics.sums import Array, EvaluationSums, Figure, check_like, mean, ratio
-
-CALIBRATION_BINS = 15
-SCORE_BINS = 512
-LOGIT_RANGE = 12.0
-ROC_POINTS = 200
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,11 +38,12 @@ class ClassificationSums(EvaluationSums):
     FIGURES: ClassVar[tuple[Figure, ...]] = (
         Figure("auroc", "AUROC"),
         Figure("accuracy", "Accuracy"),
-        Figure("balanced_accuracy", "Balanced accuracy"),
+        Figure("balanced_accuracy", "Balanced accuracy", brief=""),
         Figure("f1", "F1"),
         Figure("recall", "Recall"),
         Figure("precision", "Precision"),
-        Figure("calibration_error", "Calibration error", higher_is_better=False),
+        Figure("auprc", "AUPRC", brief=""),
+        Figure("calibration_error", "Calibration error", higher_is_better=False, brief="ECE"),
     )
 
     confusion: Array
@@ -80,6 +78,12 @@ class ClassificationSums(EvaluationSums):
         if not ((scores >= 0) & (scores <= 1)).all() or not ((labels >= 0) & (labels < classes)).all():
             raise ValueError("scores are no probabilities, or labels no classes")
 
+    def drawn(self, index: Array) -> ClassificationSums | None:
+        """See the base class."""
+        if not self.exact:
+            return None
+        return ClassificationSums.count(self.scores[index], self.labels[index], keep_scores=True)
+
     def figures(self, classes: Sequence[str]) -> dict[str, Any]:
         """See :class:`Metrics`."""
         return metrics_of(self, classes).to_dict()
@@ -106,8 +110,8 @@ class ClassificationSums(EvaluationSums):
         return cls(
             loss=float(-np.log(probability).sum()),
             confusion=confusion,
-            calibration=_calibration(scores, labels),
-            histogram=np.stack([_histogram(scores[:, c], labels == c) for c in range(classes)]),
+            calibration=reliability(scores.max(axis=1), scores.argmax(axis=1) == labels),
+            histogram=np.stack([score_histogram(scores[:, c], labels == c) for c in range(classes)]),
             scores=scores[:kept],
             labels=labels[:kept].astype(np.int64),
         )
@@ -122,9 +126,12 @@ class Metrics:
     accuracy: float | None
     balanced_accuracy: float | None
     auroc: float | None
+    auprc: float | None
     f1: float | None
     recall: float | None
     precision: float | None
+    specificity: float | None
+    brier: float | None
     calibration_error: float | None
     labels: dict[str, int]
 
@@ -136,91 +143,71 @@ class Metrics:
 def metrics_of(sums: ClassificationSums, classes: Sequence[str]) -> Metrics:
     """All metrics of ``sums``; ``classes`` names the rows of its confusion matrix."""
     n, confusion = sums.n, sums.confusion
-    true, predicted, hit = confusion.sum(axis=1), confusion.sum(axis=0), confusion.diagonal()
+    true, hit = confusion.sum(axis=1), confusion.diagonal()
     reported = [1] if len(classes) == 2 else [c for c in range(len(classes)) if true[c]]
+    averaged = {key: mean([of(sums, c) for c in reported]) for key, of in _OF_CLASS.items()}
     return Metrics(
         n=n,
         loss=ratio(sums.loss, n),
         accuracy=ratio(hit.sum(), n),
         balanced_accuracy=mean([ratio(hit[c], true[c]) for c in range(len(classes)) if true[c]]),
-        auroc=mean([_auroc(*_roc(sums, c)) for c in reported]),
-        f1=mean([ratio(2 * hit[c], true[c] + predicted[c]) for c in reported]),
-        recall=mean([ratio(hit[c], true[c]) for c in reported]),
-        precision=mean([ratio(hit[c], predicted[c]) for c in reported]),
-        calibration_error=_calibration_error(sums),
+        brier=_brier(sums),
+        calibration_error=calibration_error(sums.calibration),
         labels={name: int(count) for name, count in zip(classes, true, strict=True)},
+        **averaged,
     )
+
+
+def _brier(sums: ClassificationSums) -> float | None:
+    """Mean over the cases of the squared distance of the probabilities from the truth, summed over classes.
+
+    Without single scores each stands in the middle of its bin, which is less than 0.003 off.
+    """
+    if sums.exact:
+        truth = np.eye(len(sums.confusion))[sums.labels]
+        return ratio(float(np.square(sums.scores - truth).sum()), sums.n)
+    middles = bin_middles()
+    return ratio(float((sums.histogram * np.stack([middles, 1 - middles]) ** 2).sum()), sums.n)
+
+
+_OF_CLASS: dict[str, Callable[[ClassificationSums, int], float | None]] = {
+    "auroc": lambda sums, c: ranking_of(sums, c).auroc(),
+    "auprc": lambda sums, c: ranking_of(sums, c).auprc(),
+    "f1": lambda sums, c: ratio(
+        2 * sums.confusion[c, c], sums.confusion[c].sum() + sums.confusion[:, c].sum()
+    ),
+    "recall": lambda sums, c: ratio(sums.confusion[c, c], sums.confusion[c].sum()),
+    "precision": lambda sums, c: ratio(sums.confusion[c, c], sums.confusion[:, c].sum()),
+    "specificity": lambda sums, c: ratio(
+        np.delete(np.delete(sums.confusion, c, axis=0), c, axis=1).sum(),
+        np.delete(sums.confusion, c, axis=0).sum(),
+    ),
+}
+"""Figures of one class against the rest."""
+
+
+def _by_class(sums: ClassificationSums, classes: Sequence[str]) -> dict[str, dict[str, float | None]]:
+    return {
+        f"{key}_by_class": {name: of(sums, c) for c, name in enumerate(classes)}
+        for key, of in _OF_CLASS.items()
+    }
 
 
 def curves_of(sums: ClassificationSums, classes: Sequence[str]) -> dict[str, Any]:
     """Confusion matrix, ROC and reliability curve, as run.json carries them for the final model."""
-    cases, confidence, correct = sums.calibration
     return {
         "confusion": sums.confusion.tolist(),
         "roc": {
-            classes[c]: _thinned(*_roc(sums, c)) for c in ([1] if len(classes) == 2 else range(len(classes)))
+            classes[c]: ranking_of(sums, c).curve()
+            for c in ([1] if len(classes) == 2 else range(len(classes)))
         },
-        "calibration": {
-            "confidence": [ratio(total, k) for total, k in zip(confidence, cases, strict=True)],
-            "accuracy": [ratio(total, k) for total, k in zip(correct, cases, strict=True)],
-            "n": [int(k) for k in cases],
-        },
+        "calibration": reliability_curve(sums.calibration),
+        **(_by_class(sums, classes) if len(classes) > 2 else {}),
     }
 
 
-def _roc(sums: ClassificationSums, of_class: int) -> tuple[Array, Array]:
-    """False and true positives, cumulated from the highest score down; ties are one step."""
+def ranking_of(sums: ClassificationSums, of_class: int) -> Ranking:
+    """The cases in the order of one class's scores: exact where single scores are there."""
     if sums.exact:
-        values, positions = np.unique(sums.scores[:, of_class], return_inverse=True)
-        is_class = sums.labels == of_class
-        steps = np.stack(
-            [np.bincount(positions[is_class == side], minlength=len(values)) for side in (False, True)]
-        )
-    else:
-        steps = sums.histogram[of_class]
-    return np.cumsum(steps[0][::-1]), np.cumsum(steps[1][::-1])
-
-
-def _auroc(false: Array, true: Array) -> float | None:
-    """Area under the ROC curve: the probability that a positive outscores a negative, ties half."""
-    if not len(false) or not false[-1] or not true[-1]:
-        return None
-    area = _area(false, true)
-    return float(area / (false[-1] * true[-1]))
-
-
-def _area(false: Array, true: Array) -> float:
-    """Trapezoidal rule."""
-    width, height = np.diff(np.r_[0, false]), np.r_[0, true]
-    return float((width * (height[1:] + height[:-1]) / 2).sum())
-
-
-def _thinned(false: Array, true: Array) -> dict[str, list[float]]:
-    if not len(false) or not false[-1] or not true[-1]:
-        return {"fpr": [], "tpr": []}
-    at = np.unique(np.linspace(0, len(false) - 1, min(len(false), ROC_POINTS - 1)).astype(int))
-    return {
-        "fpr": [0.0, *(false[at] / false[-1]).round(5).tolist()],
-        "tpr": [0.0, *(true[at] / true[-1]).round(5).tolist()],
-    }
-
-
-def _calibration_error(sums: ClassificationSums) -> float | None:
-    """Expected calibration error (Naeini et al. 2015): mean of |confidence - accuracy| over the bins."""
-    _, confidence, correct = sums.calibration
-    return ratio(np.abs(confidence - correct).sum(), sums.n)
-
-
-def _calibration(scores: Array, labels: Array) -> Array:
-    confidence = scores.max(axis=1)
-    bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
-    rows = (np.ones(len(labels)), confidence, (scores.argmax(axis=1) == labels).astype(float))
-    sums = [np.bincount(bins, weights=row, minlength=CALIBRATION_BINS) for row in rows]
-    return np.stack(sums).astype(np.float64)  # of no cases bincount makes integers
-
-
-def _histogram(score: Array, is_class: Array) -> Array:
-    clipped = np.clip(score, 1e-9, 1 - 1e-9)
-    place = (np.log(clipped / (1 - clipped)) + LOGIT_RANGE) / (2 * LOGIT_RANGE)
-    bins = np.clip((place * SCORE_BINS).astype(int), 0, SCORE_BINS - 1)
-    return np.stack([np.bincount(bins[is_class == side], minlength=SCORE_BINS) for side in (False, True)])
+        return Ranking.of_scores(sums.scores[:, of_class], sums.labels == of_class)
+    return Ranking.of_histogram(sums.histogram[of_class])

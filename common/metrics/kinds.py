@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from common.metrics.classification import ClassificationSums
+from common.metrics.several_labels import SeveralLabelsSums
 from common.metrics.sums import Array, EvaluationSums
 from common.study import Study
 
-KINDS: dict[str, type[EvaluationSums]] = {"classification": ClassificationSums}
-"""By the task of a study."""
+KINDS: dict[str, type[EvaluationSums]] = {
+    "classification": ClassificationSums,
+    "several labels": SeveralLabelsSums,
+}
+"""By what a study learns: its task, or a classification with several labels a case."""
 
 
 def sums_kind(study: Study) -> type[EvaluationSums]:
     """The counts of a study."""
-    return KINDS[study.study.task]
+    return KINDS[study.study.learns]
 
 
 def sums_of(loss: float, arrays: Mapping[str, Array]) -> EvaluationSums:
@@ -24,6 +28,6 @@ def sums_of(loss: float, arrays: Mapping[str, Array]) -> EvaluationSums:
         ValueError: There are none.
     """
     for kind in KINDS.values():
-        if set(kind.array_names()) == set(arrays):
+        if set(kind.array_names()) == set(arrays) - {"patients"}:
             return kind(loss=loss, **arrays)
     raise ValueError(f"no counts have arrays {sorted(arrays)}")

@@ -28,7 +28,7 @@ MakeCell = Callable[[Model, int], Recurrent]
 
 def build_model(study: Study) -> SequenceModel:
     """The study's model with torch's default initialisation, on the CPU."""
-    return HEADS[study.study.task](study)
+    return HEADS[study.study.learns](study)
 
 
 def _classifier(study: Study) -> SequenceClassifier:
@@ -37,8 +37,11 @@ def _classifier(study: Study) -> SequenceClassifier:
     return SequenceClassifier(encoder, _recurrent(model, encoder.features), pooling, classes, model.dropout)
 
 
-HEADS: dict[str, Callable[[Study], SequenceModel]] = {"classification": _classifier}
-"""By the task of a study."""
+HEADS: dict[str, Callable[[Study], SequenceModel]] = {
+    "classification": _classifier,
+    "several labels": _classifier,
+}
+"""By what a study learns."""
 
 
 def _recurrent(model: Model, features: int) -> Recurrent:

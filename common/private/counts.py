@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.metrics import CALIBRATION_BINS, ClassificationSums
-from common.metrics.classification import LOGIT_RANGE, SCORE_BINS
+from common.metrics.ranking import LOGIT_RANGE, SCORE_BINS
 from common.private.noise import normals
 from common.private.plan import EvaluationPlan
 from common.private.secret import Secret

@@ -29,6 +29,7 @@ class Federation(Section):
     codec_fraction: float | None = Field(None, ge=1e-6, le=1.0, validate_default=True)
     enough: float = Field(1.0, gt=0.0, le=1.0)
     late_rounds: int = Field(0, ge=0, le=100)
+    calibrate: Literal["auto", "on", "off"] = "auto"
 
     @field_validator("strategy", mode="before")
     @classmethod

@@ -17,6 +17,7 @@ class Head(Section):
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     task: Task = "classification"
     labels: dict[str, Text]
+    several_labels: bool = False
 
     @field_validator("labels")
     @classmethod
@@ -24,6 +25,11 @@ class Head(Section):
         if len(set(labels.values())) < 2:
             raise ValueError("a classification needs at least two different names")
         return labels
+
+    @property
+    def learns(self) -> str:
+        """The task, or ``several labels`` for a classification in which a case may have several or none."""
+        return "several labels" if self.several_labels else self.task
 
     @property
     def classes(self) -> tuple[str, ...]:

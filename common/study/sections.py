@@ -20,6 +20,9 @@ from common.study.section import Section, with_default
 from common.study.sequence import Rows, Sequence
 from common.study.training import Training
 
+_CALIBRATED = ("classification", "several labels")
+"""What a study learns that has a probability of a class for each case."""
+
 
 class Study(Section):
     """A whole study, resolved: the same value at the coordinator and at every site."""
@@ -49,6 +52,47 @@ class Study(Section):
     def _training_fits(self) -> Study:
         self.training.require_fit(self.study.task, self.federation.rounds)
         self.augmentation.require_fit(self.sequence.kind)
+        return self
+
+    @property
+    def calibrates(self) -> bool:
+        """Whether validation cases are counted after the last round, to fit a temperature and a threshold.
+
+        By ``federation.calibrate = "auto"``: wherever it is possible.
+        """
+        return self.federation.calibrate != "off" and not self._uncalibrated()
+
+    def _uncalibrated(self) -> str:
+        """Why the study's model cannot be calibrated; empty where it can."""
+        if self.study.learns not in _CALIBRATED:
+            return f"a {self.study.task} has no probability of a class for each case"
+        if self.privacy is not None:
+            return (
+                "with [privacy] the counts of validation cases would leave without the noise that is paid for"
+            )
+        if self.data.test_split == "val":
+            return 'with data.test_split = "val" the validation cases are what the model is tested on'
+        return ""
+
+    @model_validator(mode="after")
+    def _calibration_fits(self) -> Study:
+        why = self._uncalibrated()
+        if self.federation.calibrate == "on" and why:
+            raise ValueError(f'federation.calibrate = "on" cannot be: {why}')
+        return self
+
+    @model_validator(mode="after")
+    def _several_labels_fit(self) -> Study:
+        if not self.study.several_labels:
+            return self
+        if self.training.class_weights != "none":
+            raise ValueError(
+                "class_weights weigh classes of which a case has one; several_labels has none such"
+            )
+        if self.privacy is not None and self.privacy.evaluation_epsilon is not None:
+            raise ValueError(
+                "privacy.evaluation_epsilon puts noise on counts of one class a case, not of several labels"
+            )
         return self
 
     @model_validator(mode="after")

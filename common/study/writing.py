@@ -12,6 +12,7 @@ import tomli_w
 from common.errors import StudySyntaxError
 from common.study.augmentation import Augmentation
 from common.study.federation import Federation
+from common.study.head import Head
 from common.study.loading import parse_study
 from common.study.model import Model
 from common.study.section import Section
@@ -20,6 +21,7 @@ from common.study.sequence import Patches
 from common.study.training import Training
 
 _YOUNGER: tuple[tuple[str, type[Section], tuple[str, ...]], ...] = (
+    ("study", Head, ("several_labels",)),
     ("sequence", Patches, ("order",)),
     ("model", Model, ("residual", "layer_norm")),
     (
@@ -35,7 +37,7 @@ _YOUNGER: tuple[tuple[str, type[Section], tuple[str, ...]], ...] = (
             "sampling",
         ),
     ),
-    ("federation", Federation, ("enough", "late_rounds")),
+    ("federation", Federation, ("enough", "late_rounds", "calibrate")),
 )
 """Keys of the study that came after the first release of its canonical text, by table."""
 

@@ -121,6 +121,8 @@ def read_description(content: RecordDict, classes: int) -> SiteDescription:
     ):
         if len(labels) != classes or min(labels) < 0 or sum(labels) != cases or not 0 <= patients <= cases:
             raise TaskInvalid(f"{cases} cases of {patients} patients with labels {labels} are no counts")
+    if site.val_cases is not None and site.val_cases < 0:
+        raise TaskInvalid(f"{site.val_cases} validation cases are no count")
     return site
 
 
@@ -159,11 +161,16 @@ def read_evaluation(
     about, arrays = _about(content), weights_of(content)
     head = _typed(about, Evaluation, skip=("sums",))
     loss = about.get("loss")
-    if set(arrays) != set(kind.array_names()) or not isinstance(loss, float) or not 0 <= loss < math.inf:
+    if (
+        set(arrays) - {"patients"} != set(kind.array_names())
+        or not isinstance(loss, float)
+        or not 0 <= loss < math.inf
+    ):
         raise TaskInvalid("evaluation without its counts")
     sums = kind(loss=loss, **arrays)
     try:
         sums.check(classes)
+        sums.check_patients()
     except ValueError as error:
         raise TaskInvalid(f"evaluation: {error}") from None
     if loss > kind.MOST_LOSS * sums.n:

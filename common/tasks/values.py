@@ -42,18 +42,28 @@ class TrainTask:
 
 @dataclass(frozen=True, slots=True)
 class EvaluateTask:
-    """Asks a site to count how the model does on its test cases."""
+    """Asks a site to count how the model does on its test cases.
+
+    Attributes:
+        study: Canonical text of the study.
+        round: Absolute number of the round, from 1.
+        base_digest: Digest that the weights sent along must have.
+        split: ``val`` for the validation cases in their place, from which a calibration is fitted after the
+            last round; None for the test cases.
+    """
 
     study: str
     round: int
     base_digest: str
+    split: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SiteDescription:
     """What a site says of itself before round 1: counts, its device and its version.
 
-    ``train_labels`` and ``test_labels`` count cases in the order of the study's classes.
+    ``train_labels`` and ``test_labels`` count cases in the order of the study's classes. ``val_cases`` are
+    those that a calibration can be fitted to; None where the study fits none.
     """
 
     site: str
@@ -65,6 +75,7 @@ class SiteDescription:
     test_patients: int
     train_labels: tuple[int, ...]
     test_labels: tuple[int, ...]
+    val_cases: int | None = None
 
     def notes(self, classes: tuple[str, ...]) -> list[str]:
         """What a reader of results should know of this site."""

@@ -25,9 +25,11 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from common.metrics import Figure
 from deploy.engines import EVIDENCE
 from server.record import read_run
 from server.report.measures import imbalance, measures
+from server.report.scores import LOSS, figures_of
 
 LOOK_S = 0.2
 Step = Callable[[str], None]
@@ -96,18 +98,18 @@ class _Display:
         total = run["study"]["federation"]["rounds"]
         for entry in run["rounds"][self._shown :]:
             self._shown += 1
-            line = _round_line(entry, total)
+            line = _round_line(entry, total, figures_of(run))
             self._bar.update(self._task, description=line, total=total, completed=self._shown)
             if not self._console.is_terminal:
                 self._console.print(line)
 
 
-def _round_line(entry: Mapping[str, Any], total: int) -> str:
+def _round_line(entry: Mapping[str, Any], total: int, figures: Sequence[Figure]) -> str:
     pooled = (entry["metrics"] or {}).get("pooled") or {}
     parts = [f"round {entry['round']}/{total}"]
     spent = [told["epsilon"] for told in entry["training"].values() if told.get("epsilon") is not None]
-    shown = _HEADLINES[:2] if spent else _HEADLINES  # 80 characters
-    parts += [f"{name} {pooled[key]:.3f}" for key, name in shown if pooled.get(key) is not None]
+    shown = figures[:2] if spent else [*figures[:2], LOSS]  # 80 characters
+    parts += [f"{f.spoken} {pooled[f.key]:.3f}" for f in shown if pooled.get(f.key) is not None]
     if spent:
         parts.append(f"epsilon {max(spent):.2f}")
     parts.append(f"{len(entry['contributed'])} sites")
@@ -116,17 +118,9 @@ def _round_line(entry: Mapping[str, Any], total: int) -> str:
     return "  ".join([*parts, f"{entry['duration_s']:.1f} s"])
 
 
-_HEADLINES = (("auroc", "AUROC"), ("accuracy", "accuracy"), ("loss", "loss"))
-_COLUMNS = (
-    ("n", "n"),
-    ("auroc", "AUROC"),
-    ("accuracy", "accuracy"),
-    ("f1", "F1"),
-    ("recall", "recall"),
-    ("precision", "precision"),
-    ("calibration_error", "ECE"),
-)
 _MOST_SITES = 20
+_MOST_FIGURES = 6
+"""In a table of 80 characters; the last but one of them makes room for epsilon."""
 
 
 def show_summary(run: Mapping[str, Any], out: Path) -> None:
@@ -137,7 +131,7 @@ def show_summary(run: Mapping[str, Any], out: Path) -> None:
     table = Table(title=Text(title), box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("", no_wrap=True)
     spent = _spent(run)
-    columns = [column for column in _COLUMNS if not spent or column[0] != "precision"]  # 80 characters
+    columns = _columns(run, spent=bool(spent))
     for _, heading in columns:
         table.add_column(heading, justify="right")
     if spent:
@@ -158,7 +152,7 @@ def show_summary(run: Mapping[str, Any], out: Path) -> None:
     for site, about in list(run["sites"].items())[:_MOST_SITES]:
         for note in about["notes"]:
             console.print(f"note: {site}: {note}")
-    for line in _notes(run):
+    for line in (*_calibrated(run), *_notes(run)):
         console.print(line)
     # In one piece, however narrow the terminal: paths are copied from it.
     console.print(f"model   {out / 'model.safetensors'}", soft_wrap=True)
@@ -167,12 +161,38 @@ def show_summary(run: Mapping[str, Any], out: Path) -> None:
         console.print(f"audit   consilium audit verify {out / EVIDENCE}", soft_wrap=True)
 
 
+def _columns(run: Mapping[str, Any], *, spent: bool) -> list[tuple[str, str]]:
+    """Keys and headings of the columns."""
+    shown = [(figure.key, figure.heading) for figure in figures_of(run) if figure.heading][:_MOST_FIGURES]
+    if spent and len(shown) == _MOST_FIGURES:
+        del shown[-2]
+    return [("n", "n"), *shown]
+
+
 def _spent(run: Mapping[str, Any]) -> dict[str, float]:
     """Epsilon of each site after its last contribution; empty without privacy."""
     told = [
         (site, about.get("epsilon")) for entry in run["rounds"] for site, about in entry["training"].items()
     ]
     return {site: epsilon for site, epsilon in told if epsilon is not None}
+
+
+def _calibrated(run: Mapping[str, Any]) -> Iterator[str]:
+    """What calibration did, where there is one."""
+    told = run["final"].get("calibration")
+    if not told:
+        return
+    line = f"calibrated on {told['n']} validation cases"
+    if told["form"] != "labels":
+        line += f": temperature {told['temperature']:.2f}"
+    if isinstance(told["threshold"], float):
+        line += f", threshold {told['threshold']:.2f}"
+    yield line
+    if told["tested"]:
+        before, after = (told["tested"][name] for name in ("as_is", "calibrated"))
+        shown = (("calibration_error", "calibration error"), ("balanced_accuracy", "balanced accuracy"))
+        parts = [f"{name} {before[k]:.3f} -> {after[k]:.3f}" for k, name in shown if before[k] is not None]
+        yield f"      on test cases {', '.join(parts)}"
 
 
 def _notes(run: Mapping[str, Any]) -> Iterator[str]:

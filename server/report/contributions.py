@@ -14,16 +14,6 @@ from server.report.record import Round, Run, Site
 _STRIP_WIDTH, _STRIP_HEIGHT = 160, 18
 _HEIGHTS = {"contributed": 18, "missed": 6, "idle": 2}
 _REASONS = 3
-_COLUMNS = (
-    Column("Site"),
-    Column("Rounds over time", words=True),
-    Column("Contributed"),
-    Column("Missed"),
-    Column("Training images"),
-    Column("Mean training loss, first → last"),
-    Column("Update norm, mean"),
-    Column("Why rounds were missed", words=True),
-)
 
 
 def contributions(run: Run) -> Markup | None:
@@ -34,10 +24,23 @@ def contributions(run: Run) -> Markup | None:
     rows = [_row(run, name, run.sites.get(name)) for name in shown]
     return table(
         f"Over {plural(len(run.rounds), 'round')}, site by site",
-        _COLUMNS,
+        _columns(run),
         rows,
         _notes(run, len(_names(run)) - len(shown)),
     )
+
+
+def _columns(run: Run) -> list[Column]:
+    return [
+        Column("Site"),
+        Column("Rounds over time", words=True),
+        Column("Contributed"),
+        Column("Missed"),
+        Column(f"Training {run.cases}"),
+        Column("Mean training loss, first → last"),
+        Column("Update norm, mean"),
+        Column("Why rounds were missed", words=True),
+    ]
 
 
 def _shown(run: Run) -> list[str]:

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from common.metrics import Figure
 from common.page.markup import Markup, joined, tag
 from common.page.tables import Column, Row, folded, table
 from common.page.wording import metric
 from server.report import marks
 from server.report.charts import Axis, Chart, Series, drawing, rounds_axis, thinned, values_axis
 from server.report.intervals import spread
-from server.report.record import Evaluation, Run
+from server.report.record import Run
+from server.report.scores import LOSS, Evaluation
 
 POOLED = "All sites together"
 _MEDIAN = "Median of the sites"
-_TITLES = {"auroc": "AUROC", "loss": "Loss", "accuracy": "Accuracy"}
-_READING = {"auroc": "higher is better", "loss": "lower is better", "accuracy": "higher is better"}
+_CHANCE = frozenset({"auroc", "concordance"})
+"""Figures of ranking, of which one half is a coin toss."""
 _TABLE_ROWS = 40
 
 Evaluated = Sequence[tuple[int, Evaluation]]
@@ -38,11 +40,18 @@ def curves(run: Run) -> Markup | None:
         middle = f"the middle 80 % of the {len(run.sites):,} sites (10th to 90th percentile)"
         words = f"The shaded band holds {middle}."
         legend.append(tag("p", words, class_="note"))
-    figures = (_figure(run, evaluated, name, crowded) for name in _TITLES)
-    return joined([*legend, tag("div", joined(figures), class_="charts")])
+    drawn = (_figure(run, evaluated, figure, crowded) for figure in _figures(run))
+    return joined([*legend, tag("div", joined(drawn), class_="charts")])
 
 
-def _figure(run: Run, evaluated: Evaluated, name: str, crowded: bool) -> Markup | None:
+def _figures(run: Run) -> list[Figure]:
+    """The two figures that say most, and between them the loss."""
+    first, *others = run.figures
+    return [first, LOSS, *others[:1]]
+
+
+def _figure(run: Run, evaluated: Evaluated, figure: Figure, crowded: bool) -> Markup | None:
+    name = figure.key
     series = _summarised(evaluated, name) if crowded else _each(run, evaluated, name)
     band = _band(evaluated, name) if crowded else []
     values = [y for s in series for _, y in s.points if y is not None]
@@ -50,24 +59,25 @@ def _figure(run: Run, evaluated: Evaluated, name: str, crowded: bool) -> Markup 
         return None
     chart = Chart(
         key=f"curve-{name}",
-        title=f"{_TITLES[name]} on the test images after each round",
+        title=f"{figure.title} on the test {run.cases} after each round",
         described=" ".join(_story(s) for s in series),
         x=rounds_axis(evaluated[0][0], evaluated[-1][0]),
-        y=_axis(name, [*values, *(edge for _, *edges in band for edge in edges)]),
+        y=axis_of(figure, [*values, *(edge for _, *edges in band for edge in edges)]),
         series=series,
         band=band,
-        reference=((evaluated[0][0], 0.5), (evaluated[-1][0], 0.5)) if name == "auroc" else None,
+        reference=((evaluated[0][0], 0.5), (evaluated[-1][0], 0.5)) if name in _CHANCE else None,
     )
-    hint = f" ({_READING[name]}" + ("; dotted: a coin toss)" if name == "auroc" else ")")
-    caption = tag("figcaption", tag("strong", _TITLES[name]), hint)
+    reading = "higher is better" if figure.higher_is_better else "lower is better"
+    hint = f" ({reading}; dotted: a coin toss)" if name in _CHANCE else f" ({reading})"
+    caption = tag("figcaption", tag("strong", figure.title), hint)
     return tag("figure", caption, drawing(chart), _values(chart.title, series))
 
 
-def _axis(name: str, values: Sequence[float]) -> Axis:
-    """Shares are shown from one half to one, or further down if they fall lower; the loss from zero."""
-    if name == "loss":
-        return values_axis("", values, 0.0, 0.1)
-    return values_axis("", values, 0.5, 1.0)
+def axis_of(figure: Figure, values: Sequence[float]) -> Axis:
+    """Good shares are shown from one half to one, or further down if they fall lower; all else from zero."""
+    if figure.share and figure.higher_is_better:
+        return values_axis("", values, 0.5, 1.0)
+    return values_axis("", values, 0.0, 0.1)
 
 
 def _each(run: Run, evaluated: Evaluated, name: str) -> list[Series]:

@@ -10,17 +10,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import floor, sqrt
 
-from server.report.record import Scores
+from server.report.scores import Interval, Scores
 
 _Z95 = 1.959964
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """From ``low`` to ``high``."""
-
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +24,20 @@ class Spread:
     high: float
 
 
-def interval(scores: Scores, metric: str, classes: Sequence[str]) -> Interval | None:
-    """The 95 % interval of ``auroc`` (two classes) or ``accuracy``, or None where there is no simple one."""
-    value = scores.value(metric)
+def interval(scores: Scores, key: str, classes: Sequence[str]) -> Interval | None:
+    """The 95 % interval of a figure, or None where there is no simple one.
+
+    It is the one that the run has measured by drawing patients; else that of ``accuracy``, or of the
+    ``auroc`` of two classes, from the number of cases.
+    """
+    value = scores.value(key)
     if value is None or scores.n == 0:
         return None
-    if metric == "accuracy":
+    if key in scores.intervals:
+        return scores.intervals[key]
+    if key == "accuracy":
         return wilson(value, scores.n)
-    if metric == "auroc" and len(classes) == 2 and 0 < value < 1:
+    if key == "auroc" and len(classes) == 2 and 0 < value < 1:
         negatives, positives = (scores.labels.get(name, 0) for name in classes)
         return hanley_mcneil(value, negatives, positives) if negatives and positives else None
     return None

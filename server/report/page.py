@@ -8,6 +8,8 @@ from typing import Any
 from common.page.document import document, section
 from common.page.header import Standing, badge, header, key_figures
 from common.page.markup import Markup, tag
+from server.report.by_class import by_class
+from server.report.calibrated import calibrated
 from server.report.comparison import comparison
 from server.report.contributions import contributions, remarks
 from server.report.curves import curves
@@ -58,9 +60,11 @@ def _sections(run: Run, study_toml: str) -> list[Markup | None]:
         section("rounds", "Round by round", curves(run)),
         section("privacy", "Privacy", privacy(run)),
         section("quality", "How the shared model errs", quality(run)),
+        section("calibration", "Calibrated", calibrated(run)),
+        section("classes", "Class by class", by_class(run)),
         section("contributions", "What each site contributed", contributions(run)),
         section("notes", "Notes on the data", remarks(run.sites)),
         section("provenance", "How it was run", provenance(run)),
         section("study", "The study file", toml),
-        section("words", "What the words mean", glossary(private=run.privacy is not None)),
+        section("words", "What the words mean", glossary(run)),
     ]

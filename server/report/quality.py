@@ -7,10 +7,11 @@ from itertools import pairwise
 
 from common.page.markup import Markup, joined, tag
 from common.page.tables import Column, Row, folded, table
-from common.page.wording import metric, number, percent
+from common.page.wording import capitalised, metric, number, percent
 from server.report import marks
 from server.report.charts import Chart, Series, drawing, values_axis
-from server.report.record import Bin, Curve, Run, Scores
+from server.report.record import Run
+from server.report.scores import Bin, Curve, Scores
 
 _MATRIX_LIMIT = 20
 _NARROW = 3
@@ -21,11 +22,13 @@ def quality(run: Run) -> Markup | None:
     if run.final is None:
         return None
     pooled = run.final.pooled
-    figures = [_confusion(run.classes, pooled), _roc(run.classes, pooled), _reliability(pooled.calibration)]
-    return tag("div", joined(figures), class_="charts")
+    figures = [_confusion(run, pooled), _roc(run, pooled), _reliability(run, pooled.calibration)]
+    drawn = joined(figure for figure in figures if figure)
+    return tag("div", drawn, class_="charts") if drawn else None
 
 
-def _confusion(classes: Sequence[str], pooled: Scores) -> Markup | None:
+def _confusion(run: Run, pooled: Scores) -> Markup | None:
+    classes = run.classes
     if not pooled.confusion:
         return None
     caption = tag(
@@ -38,8 +41,8 @@ def _confusion(classes: Sequence[str], pooled: Scores) -> Markup | None:
         Row(name, [_cell(n, sum(line), i == j) for j, n in enumerate(line)])
         for i, (name, line) in enumerate(zip(classes, pooled.confusion, strict=True))
     ]
-    words = "Percentages are shares of a row: of the images of a class, how many were called what."
-    grid = table("Test images of all sites by true and predicted class", columns, rows, [words])
+    words = f"Percentages are shares of a row: of the {run.cases} of a class, how many were called what."
+    grid = table(f"Test {run.cases} of all sites by true and predicted class", columns, rows, [words])
     return tag("figure", caption, grid, class_="matrix wide" if len(classes) > _NARROW else "matrix")
 
 
@@ -49,15 +52,15 @@ def _cell(n: int, total: int, right: bool) -> Markup:
     return tag("span", number(n), tag("small", percent(share)), class_=depth)
 
 
-def _roc(classes: Sequence[str], pooled: Scores) -> Markup | None:
-    curves = {name: pooled.roc[name] for name in classes if name in pooled.roc}
+def _roc(run: Run, pooled: Scores) -> Markup | None:
+    curves = {name: pooled.roc[name] for name in run.classes if name in pooled.roc}
     if not curves:
         return None
     styles = {name: i for i, name in enumerate(list(curves)[: marks.LIMIT])}
     hidden = len(curves) - len(styles)
     chart = Chart(
         key="roc",
-        title="ROC curve on the test images of all sites",
+        title=f"ROC curve on the test {run.cases} of all sites",
         described=" ".join(_roc_words(name, curves[name]) for name in styles),
         x=values_axis("false positive rate (1 minus specificity)", [], 0.0, 1.0),
         y=values_axis("true positive rate", [], 0.0, 1.0),
@@ -93,14 +96,14 @@ def _area(curve: Curve) -> float:
     return sum((x2 - x1) * (y1 + y2) / 2 for (x1, y1), (x2, y2) in pairwise(points))
 
 
-def _reliability(bins: Sequence[Bin]) -> Markup | None:
+def _reliability(run: Run, bins: Sequence[Bin]) -> Markup | None:
     if not bins:
         return None
     lowest = 0.5 if min(b.confidence for b in bins) >= 0.5 else 0.0
     most = max(b.n for b in bins)
     chart = Chart(
         key="reliability",
-        title="Reliability of the model's confidence on the test images of all sites",
+        title=f"Reliability of the model's confidence on the test {run.cases} of all sites",
         described="; ".join(
             f"sure to {percent(b.confidence)}: right in {percent(b.accuracy)} of {b.n}" for b in bins
         )
@@ -112,8 +115,9 @@ def _reliability(bins: Sequence[Bin]) -> Markup | None:
         bars=[(b.confidence, 0.25 * b.n / most) for b in bins],
     )
     caption = tag("figcaption", tag("strong", "Reliability"), " (up: how often it was right; dotted: ideal)")
-    columns = [Column("Mean confidence"), Column("Share right"), Column("Images")]
+    columns = [Column("Mean confidence"), Column("Share right"), Column(capitalised(run.cases))]
     rows = [Row(metric(b.confidence), [metric(b.accuracy), number(b.n)]) for b in bins]
-    words = "Below the dotted line the model is surer than it should be. Bars: how many images fall there."
+    told = "Below the dotted line the model is surer than it should be."
+    words = f"{told} Bars: how many {run.cases} fall there."
     values = folded("The same as a table", table(chart.title, columns, rows))
     return tag("figure", caption, drawing(chart), tag("p", words, class_="note"), values)

@@ -1,4 +1,4 @@
-"""run.json as values; the only place in the report that knows the document's keys.
+"""run.json as values; with ``scores`` the only place in the report that knows the document's keys.
 
 A number that is missing, null or not finite is None: undefined, never zero. Everything else that the
 document's schema requires is taken as given, and a document without it raises KeyError.
@@ -6,63 +6,13 @@ document's schema requires is taken as given, and a document without it raises K
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, fields
 
-Number = float | None
-Object = Mapping[str, Any]
+from common.metrics import Figure
+from server.report.scores import Evaluation, Number, Object, evaluation_of, figures_of, number_of
 
-
-@dataclass(frozen=True, slots=True)
-class Curve:
-    """Points of one receiver operating characteristic."""
-
-    fpr: tuple[float, ...]
-    tpr: tuple[float, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Bin:
-    """Test cases for which the model was about equally sure."""
-
-    confidence: float
-    accuracy: float
-    n: int
-
-
-@dataclass(frozen=True, slots=True)
-class Scores:
-    """What one model scores on one set of test cases; the last three only at the end of a run."""
-
-    n: int
-    loss: Number
-    accuracy: Number
-    balanced_accuracy: Number
-    auroc: Number
-    f1: Number
-    recall: Number
-    precision: Number
-    calibration_error: Number
-    labels: Mapping[str, int]
-    confusion: tuple[tuple[int, ...], ...] = ()
-    roc: Mapping[str, Curve] = field(default_factory=dict)
-    calibration: tuple[Bin, ...] = ()
-
-    def value(self, metric: str) -> Number:
-        """The metric of that name, or None where it is undefined."""
-        value: Number = getattr(self, metric)
-        return value
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """One model on the test cases of all sites together and of each site."""
-
-    pooled: Scores
-    sites: Mapping[str, Scores]
-    round: int | None = None
+_CASES = {"rows": "image", "patches": "image", "slices": "volume", "frames": "clip", "steps": "record"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +107,7 @@ class Run:
     status: str
     error: Failure | None
     classes: tuple[str, ...]
+    figures: tuple[Figure, ...]
     sites: Mapping[str, Site]
     rounds: tuple[Round, ...]
     final: Evaluation | None
@@ -180,9 +131,32 @@ class Run:
         return self.final or (evaluated[-1] if evaluated else None)
 
     @property
-    def headline(self) -> str:
-        """The metric that speaks for a model: ``auroc``, or ``accuracy`` where that is undefined."""
-        return "auroc" if self.latest is None or self.latest.pooled.auroc is not None else "accuracy"
+    def headline(self) -> Figure:
+        """The figure that speaks for a model: the first one that is defined."""
+        latest = self.latest
+        defined = (f for f in self.figures if latest is None or latest.pooled.value(f.key) is not None)
+        return next(defined, self.figures[0])
+
+    @property
+    def has_several_labels(self) -> bool:
+        """Whether a case may have several of the classes, or none."""
+        return bool(self.document["study"]["study"].get("several_labels", False))
+
+    @property
+    def is_classification(self) -> bool:
+        """Whether every case has one class."""
+        task = self.document["study"]["study"].get("task", "classification")
+        return bool(task == "classification") and not self.has_several_labels
+
+    @property
+    def case(self) -> str:
+        """What one case is, in a word: an image, a volume, a clip or a record."""
+        return _CASES.get(str(self.document["study"]["sequence"]["kind"]), "case")
+
+    @property
+    def cases(self) -> str:
+        """The same of several."""
+        return f"{self.case}s"
 
 
 def parse_run(document: Object) -> Run:
@@ -194,10 +168,11 @@ def parse_run(document: Object) -> Run:
         status=document["status"],
         error=Failure(error["code"], error["message"], error["hint"]) if error else None,
         classes=tuple(document["classes"]),
+        figures=figures_of(document),
         sites={name: _site(site) for name, site in document["sites"].items()},
         rounds=tuple(_round(item) for item in document["rounds"]),
         # A study may allow that no site has test cases; then its end was not evaluated.
-        final=_evaluation(final, final["round"]) if final and final["pooled"] else None,
+        final=evaluation_of(final, final["round"]) if final and final["pooled"] else None,
         baselines=_baselines(baselines) if baselines else None,
         privacy=_privacy(privacy) if privacy else None,
     )
@@ -215,7 +190,7 @@ def _privacy(item: Object) -> Privacy:
 
 def _site_guarantee(item: Object) -> SiteGuarantee:
     known = {field.name: item[field.name] for field in fields(SiteGuarantee)}
-    return SiteGuarantee(**{**known, "epsilon": tuple(_number(value) for value in item["epsilon"])})
+    return SiteGuarantee(**{**known, "epsilon": tuple(number_of(value) for value in item["epsilon"])})
 
 
 def _site(site: Object) -> Site:
@@ -225,19 +200,14 @@ def _site(site: Object) -> Site:
 
 def _round(item: Object) -> Round:
     training = {name: _share(share) for name, share in item["training"].items()}
-    metrics = _evaluation(item["metrics"], item["round"]) if item["metrics"] else None
+    metrics = evaluation_of(item["metrics"], item["round"]) if item["metrics"] else None
     told = item.get("late", {}).items()
     late = {name: one["rounds_late"] for name, one in told if "rounds_late" in one}
     return Round(item["round"], frozenset(item["contributed"]), item["missing"], training, metrics, late)
 
 
 def _share(item: Object) -> Share:
-    return Share(item["cases"], *(_number(item.get(f.name)) for f in fields(Share) if f.name != "cases"))
-
-
-def _evaluation(item: Object, number: int | None = None) -> Evaluation:
-    sites = {name: _scores(scores) for name, scores in item["sites"].items()}
-    return Evaluation(_scores(item["pooled"]), sites, number)
+    return Share(item["cases"], *(number_of(item.get(f.name)) for f in fields(Share) if f.name != "cases"))
 
 
 def _baselines(item: Object) -> Baselines:
@@ -247,34 +217,4 @@ def _baselines(item: Object) -> Baselines:
 
 def _baseline(scores: Object | None) -> Evaluation | None:
     """A baseline's scores on all sites stand at its top level; without test cases it has none."""
-    return _evaluation({"pooled": scores, "sites": scores["sites"]}) if scores and "n" in scores else None
-
-
-def _scores(item: Object) -> Scores:
-    roc = (item.get("roc") or {}).items()
-    return Scores(
-        n=item["n"],
-        loss=_number(item["loss"]),
-        accuracy=_number(item["accuracy"]),
-        balanced_accuracy=_number(item["balanced_accuracy"]),
-        auroc=_number(item["auroc"]),
-        f1=_number(item["f1"]),
-        recall=_number(item["recall"]),
-        precision=_number(item["precision"]),
-        calibration_error=_number(item["calibration_error"]),
-        labels=item["labels"],
-        confusion=tuple(tuple(row) for row in item.get("confusion") or ()),
-        roc={name: Curve(tuple(c["fpr"]), tuple(c["tpr"])) for name, c in roc if c and c["fpr"]},
-        calibration=_bins(item.get("calibration")),
-    )
-
-
-def _bins(calibration: Object | None) -> tuple[Bin, ...]:
-    if not calibration:
-        return ()
-    columns = zip(calibration["confidence"], calibration["accuracy"], calibration["n"], strict=True)
-    return tuple(Bin(sure, right, n) for sure, right, n in columns if n and sure is not None)
-
-
-def _number(value: Any) -> Number:
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+    return evaluation_of({"pooled": scores, "sites": scores["sites"]}) if scores and "n" in scores else None

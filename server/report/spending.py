@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 from common.page.markup import Markup, joined, tag
 from common.page.tables import Column, Row, folded, table
-from common.page.wording import DASH, capitalised, metric, number
+from common.page.wording import DASH, metric, number
 from server.report import marks
 from server.report.charts import Axis, Chart, Series, drawing, rounds_axis, thinned, values_axis
-from server.report.curves import POOLED
+from server.report.curves import POOLED, axis_of
 from server.report.intervals import spread
-from server.report.record import Evaluation, Number, Run
-from server.report.summary import METRIC_NAMES
+from server.report.record import Run
+from server.report.scores import Evaluation, Number
 
 _MEDIAN = "Median of the sites"
 _ROWS = 40
@@ -72,7 +72,7 @@ def _crowded(run: Run) -> bool:
 def _against(run: Run, moments: Sequence[_Moment]) -> Markup | None:
     """The headline metric after each round that was tested, over what had been spent by then."""
     tested = [(m.round, m.spent, m.metrics) for m in moments if m.spent and m.metrics]
-    name, band = run.headline, []
+    name, band = run.headline.key, []
     series = [Series(POOLED, [(max(s.values()), e.pooled.value(name)) for _, s, e in tested], markers=False)]
     if _crowded(run):
         middle = [
@@ -96,7 +96,7 @@ def _against_site_level(run: Run) -> Markup | None:
         return None
     cost = zip(run.rounds, run.privacy.sites.epsilon, strict=False)
     tested = [(r.number, epsilon, r.metrics) for r, epsilon in cost if r.metrics and epsilon is not None]
-    series = Series(POOLED, [(x, e.pooled.value(run.headline)) for _, x, e in tested])
+    series = Series(POOLED, [(x, e.pooled.value(run.headline.key)) for _, x, e in tested])
     return _scored(run, "sites", "epsilon of taking part as a site", [n for n, *_ in tested], [series])
 
 
@@ -137,20 +137,22 @@ def _scored(
     known = [y for s in series for _, y in s.points if y is not None]
     if not known:
         return None
-    name = capitalised(METRIC_NAMES[run.headline])
-    title = f"{name} on the test images over the {across}"
+    name = run.headline.title
+    title = f"{name} on the test {run.cases} over the {across}"
     chart = Chart(
         key=f"privacy-{key}",
         title=title,
         described=" ".join(_story(s, "{y:.3f} at epsilon {x:.2f}") for s in series),
         x=_epsilon_axis(across, series),
-        y=values_axis("", [*known, *(edge for _, *edges in band for edge in edges)], 0.5, 1.0),
+        y=axis_of(run.headline, [*known, *(edge for _, *edges in band for edge in edges)]),
         series=series,
         band=band,
     )
     cells = [[f"{metric(y)} at {x:.2f}" for x, y in s.points] for s in series]
     what = tag("strong", f"{name} against {across.split(' (')[0]}")
-    caption = tag("figcaption", what, " (up and left: better)")
+    caption = tag(
+        "figcaption", what, f" ({'up' if run.headline.higher_is_better else 'down'} and left: better)"
+    )
     return tag("figure", caption, drawing(chart), _values(title, rounds, series, cells))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from common.metrics import Figure
 from common.page.header import KeyFigure
 from common.page.markup import Markup, prose, tag
 from common.page.wording import (
@@ -14,9 +15,9 @@ from common.page.wording import (
     spelled,
 )
 from server.report.intervals import interval
-from server.report.record import Evaluation, Object, Run
+from server.report.record import Run
+from server.report.scores import Evaluation, Object
 
-METRIC_NAMES = {"auroc": "AUROC", "accuracy": "accuracy"}
 _CELLS = {
     "gru": "a GRU",
     "lstm": "an LSTM",
@@ -106,9 +107,9 @@ def _together(run: Run) -> str:
 def _reached(run: Run) -> str:
     if run.latest is None:
         return "no evaluation was recorded."
-    name, pooled = METRIC_NAMES[run.headline], run.latest.pooled
-    tested = f"on {plural(pooled.n, 'test image')}" + (" of all sites" if len(run.sites) > 1 else "")
-    value = metric(pooled.value(run.headline), 2)
+    name, pooled = run.headline.spoken, run.latest.pooled
+    tested = f"on {plural(pooled.n, f'test {run.case}')}" + (" of all sites" if len(run.sites) > 1 else "")
+    value = metric(pooled.value(run.headline.key), 2)
     if run.final:
         return f"{tested} the shared model reaches {name} {value}."
     return f"{tested} the shared model had reached {name} {value} after round {run.latest.round}."
@@ -117,10 +118,10 @@ def _reached(run: Run) -> str:
 def _compared(run: Run) -> str:
     if run.baselines is None:
         return ""
-    alone = _range([model.pooled.value(run.headline) for model in run.baselines.local.values()])
+    alone = _range([model.pooled.value(run.headline.key) for model in run.baselines.local.values()])
     first = f"Alone, each site's own model reached {alone}" if alone else ""
     pooled = run.baselines.pooled
-    value = pooled.pooled.value(run.headline) if pooled else None
+    value = pooled.pooled.value(run.headline.key) if pooled else None
     second = (
         f"all data pooled in one place would have reached {metric(value, 2)}" if value is not None else ""
     )
@@ -137,23 +138,25 @@ def _score_figures(run: Run) -> list[KeyFigure]:
     latest = run.latest
     if latest is None:
         return []
-    found = [_with_interval(run, latest, name) for name in dict.fromkeys([run.headline, "accuracy"])]
-    site, worst = min(
-        ((name, s.value(run.headline)) for name, s in latest.sites.items()),
-        key=lambda item: 2.0 if item[1] is None else item[1],
-        default=("", None),
-    )
-    if worst is not None and len(latest.sites) > 1:
-        name = f"Lowest {METRIC_NAMES[run.headline]} of a site"
-        found.append(KeyFigure(name, metric(worst), f"at {site}"))
-    return found
+    shown = list(dict.fromkeys([run.headline, *run.figures[1:2]]))
+    found = [_with_interval(run, latest, figure) for figure in shown]
+    return [*found, *_worst_site(run.headline, latest)]
 
 
-def _with_interval(run: Run, latest: Evaluation, name: str) -> KeyFigure:
-    bounds = interval(latest.pooled, name, run.classes)
+def _worst_site(figure: Figure, latest: Evaluation) -> list[KeyFigure]:
+    """The site that the model serves worst, where there are several."""
+    told = {name: v for name, s in latest.sites.items() if (v := s.value(figure.key)) is not None}
+    if not told or len(latest.sites) < 2:
+        return []
+    site = min(told, key=lambda name: figure.better(told[name], 0.0))
+    worst = "Lowest" if figure.higher_is_better else "Highest"
+    return [KeyFigure(f"{worst} {figure.spoken} of a site", metric(told[site]), f"at {site}")]
+
+
+def _with_interval(run: Run, latest: Evaluation, figure: Figure) -> KeyFigure:
+    bounds = interval(latest.pooled, figure.key, run.classes)
     small = f"95 % interval {metric(bounds.low, 2)} to {metric(bounds.high, 2)}" if bounds else ""
-    title = f"{capitalised(METRIC_NAMES[name])}, all sites"
-    return KeyFigure(title, metric(latest.pooled.value(name)), small)
+    return KeyFigure(f"{figure.title}, all sites", metric(latest.pooled.value(figure.key)), small)
 
 
 def _size_figures(run: Run) -> list[KeyFigure]:
@@ -161,8 +164,8 @@ def _size_figures(run: Run) -> list[KeyFigure]:
     return [
         KeyFigure("Sites", number(len(sites)), listing(list(run.sites), 3) if len(sites) <= 4 else ""),
         KeyFigure("Rounds", number(len(run.rounds)), _planned(run)),
-        _images("Training", sum(s.train_cases for s in sites), sum(s.train_patients for s in sites)),
-        _images("Test", sum(s.test_cases for s in sites), sum(s.test_patients for s in sites)),
+        _counted(run, "Training", sum(s.train_cases for s in sites), sum(s.train_patients for s in sites)),
+        _counted(run, "Test", sum(s.test_cases for s in sites), sum(s.test_patients for s in sites)),
         KeyFigure("Duration", duration(run.document["duration_s"])),
     ]
 
@@ -171,5 +174,5 @@ def _planned(run: Run) -> str:
     return f"of {number(run.planned_rounds)} planned" if len(run.rounds) != run.planned_rounds else ""
 
 
-def _images(use: str, cases: int, patients: int) -> KeyFigure:
-    return KeyFigure(f"{use} images", number(cases), f"of {plural(patients, 'patient')}")
+def _counted(run: Run, use: str, cases: int, patients: int) -> KeyFigure:
+    return KeyFigure(f"{use} {run.cases}", number(cases), f"of {plural(patients, 'patient')}")

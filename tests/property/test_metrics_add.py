@@ -80,5 +80,7 @@ def test_every_figure_is_within_its_range(sites: list[tuple[NDArray[Any], NDArra
     figures = metrics_of(total, [str(c) for c in range(total.confusion.shape[0])]).to_dict()
     loss = figures.pop("loss")
     assert loss is None or 0 <= loss < 30
+    brier = figures.pop("brier")
+    assert brier is None or -1e-12 <= brier <= 2 + 1e-12
     shares = [v for name, v in figures.items() if name not in ("n", "labels") and v is not None]
     assert all(-1e-12 <= share <= 1 + 1e-12 for share in shares)

@@ -66,7 +66,7 @@ def test_a_site_describes_itself_by_counts(ask_app: Ask, site_of: MakeSite, make
     content = task_content(Describe(to_canonical(make_study())))
     reply = ask_app(site_of("birch"), MessageType.QUERY, content)
     assert read_about(reply, SiteDescription) == SiteDescription(
-        "birch", __version__, "cpu", 8, 8, 4, 4, train_labels=(4, 4), test_labels=(2, 2)
+        "birch", __version__, "cpu", 8, 8, 4, 4, train_labels=(4, 4), test_labels=(2, 2), val_cases=0
     )
 
 

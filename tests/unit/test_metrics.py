@@ -43,6 +43,18 @@ def one_vs_rest(scores: Array, labels: Array) -> float:
     return float(np.mean([reference.roc_auc_score(labels == c, scores[:, c]) for c in classes]))
 
 
+def average_precision(scores: Array, labels: Array) -> float:
+    """Mean over the classes that occur; in a binary study that of the second class."""
+    classes = [1] if scores.shape[1] == 2 else np.unique(labels)
+    return float(np.mean([reference.average_precision_score(labels == c, scores[:, c]) for c in classes]))
+
+
+def specificity(guess: Array, labels: Array, classes: int) -> float:
+    """Recall of the cases that are not of a class."""
+    reported = [1] if classes == 2 else np.unique(labels)
+    return float(np.mean([reference.recall_score(labels != c, guess != c) for c in reported]))
+
+
 def calibration_error(scores: Array, labels: Array) -> float:
     """Naeini et al. 2015, bin by bin."""
     confidence, correct = scores.max(axis=1), scores.argmax(axis=1) == labels
@@ -71,6 +83,9 @@ def test_metrics_are_scikit_learn_s(classes: int, levels: int, seed: int) -> Non
         "recall": reference.recall_score(labels, guess, **averaged),
         "precision": reference.precision_score(labels, guess, **averaged),
         "calibration_error": calibration_error(scores, labels),
+        "auprc": average_precision(scores, labels),
+        "specificity": specificity(guess, labels, classes),
+        "brier": np.mean(np.square(scores - np.eye(classes)[labels]).sum(axis=1)),
     }
     assert {name: getattr(found, name) for name in RATIOS} == pytest.approx(expected, abs=1e-12)
     assert (found.n, list(found.labels.values())) == (200, np.bincount(labels, minlength=classes).tolist())
@@ -145,10 +160,28 @@ def test_histogram_s_auroc_is_near_the_exact_one(classes: int, seed: int) -> Non
     assert binned != exact
 
 
+@pytest.mark.parametrize("classes", [2, 3])
+def test_brier_score_of_a_histogram_is_near_the_exact_one(classes: int) -> None:
+    scores, labels = predictions(7, 2000, classes)
+    exact, binned = (measured(scores, labels, keep).brier for keep in (True, False))
+    assert binned == pytest.approx(exact, abs=0.001) and binned != exact
+
+
+def test_each_of_several_classes_has_figures_of_its_own() -> None:
+    scores, labels = predictions(8, 300, 3)
+    curves = curves_of(ClassificationSums.count(scores, labels, keep_scores=True), names(3))
+    for c, name in enumerate(names(3)):
+        rest = reference.recall_score(labels == c, scores.argmax(axis=1) == c)
+        assert curves["recall_by_class"][name] == pytest.approx(rest)
+        area = reference.roc_auc_score(labels == c, scores[:, c])
+        assert curves["auroc_by_class"][name] == pytest.approx(area)
+    assert "recall_by_class" not in curves_of(ClassificationSums.none(2), names(2))
+
+
 def test_only_the_ranking_needs_single_scores() -> None:
     scores, labels = predictions(0, 100, 2)
     kept, binned = (measured(scores, labels, keep).to_dict() for keep in (True, False))
-    assert {name for name in kept if kept[name] != binned[name]} == {"auroc"}
+    assert {name for name in kept if kept[name] != binned[name]} == {"auroc", "auprc", "brier"}
 
 
 @pytest.mark.parametrize(("first", "second", "exact"), [(1, 1, True), (1, 0, False), (0, 0, False)])

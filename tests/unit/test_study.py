@@ -526,6 +526,8 @@ def test_settings_know_a_label_with_a_dot(file: Callable[[str], Path]) -> None:
 # --- canonical text and digest
 
 OTHERWISE: dict[str, Any] = {
+    "study.several_labels": True,
+    "federation.calibrate": "off",
     "study.name": "y",
     "study.labels.0": "other",
     "study.labels.1": "other",

@@ -66,9 +66,21 @@ def test_a_task_without_one_of_its_fields_does_not(message_type: str) -> None:
     for name in fields_of(message_type):
         content = task_of(contract, message_type)
         about = dict(content.config_records[ABOUT])
-        del about[name]
+        if about.pop(name, None) is None:
+            continue  # one that may be left unsaid, and is
         content[ABOUT] = ConfigRecord(about)
         refused(contract, message_type, content)
+
+
+def test_validation_cases_are_counted_after_the_last_round_alone() -> None:
+    contract = contract_with()
+    last = contract.bounds.rounds
+    require_within(contract, "evaluate", task_of(contract, "evaluate", round=last, split="val"))
+    refused(contract, "evaluate", task_of(contract, "evaluate", round=last - 1, split="val"))
+    for split in ("train", "test", ""):
+        refused(contract, "evaluate", task_of(contract, "evaluate", round=last, split=split))
+    without = contract_with(study_with(federation={"calibrate": "off"}))
+    refused(without, "evaluate", task_of(without, "evaluate", round=without.bounds.rounds, split="val"))
 
 
 def test_fedprox_has_the_mu_that_was_agreed() -> None:
