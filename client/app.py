@@ -74,8 +74,8 @@ def describe(site: Site, content: RecordDict) -> RecordDict:
             train_patients=patients(cases.train),
             test_cases=len(cases.test),
             test_patients=patients(cases.test),
-            train_labels=labels(cases.train, study),
-            test_labels=labels(cases.test, study),
+            train_labels=labels(cases.train, study, site.source),
+            test_labels=labels(cases.test, study, site.source),
             val_cases=len(cases.val) if study.calibrates else None,
         )
     )

@@ -12,14 +12,30 @@ from typing import Literal
 
 import torch
 
-from client.sources import Entry, Source
-from common.errors import EmptySite, LabelUnknown, NoTestCases, TooFewCases
-from common.sequences import Cases, SequenceBatch
+from client.sources import Entry, Source, subgroups
+from client.sources.targets import BY_STEP, case_targets, check_target
+from common.errors import DataError, EmptySite, NoTestCases, TooFewCases
+from common.sequences import Cases, SequenceBatch, joined_targets
 from common.study import Study
+
+__all__ = [
+    "CaseCache",
+    "PooledCases",
+    "SiteCases",
+    "StreamedCases",
+    "decode",
+    "labels",
+    "patients",
+    "site_cases",
+    "subgroups",
+    "unit_numbers",
+]
 
 CACHE_BYTES = 4 * 2**30
 MOST_HELD = 1024
 """Splits that are held at most: thousands of virtual sites with a few cases each would fill it with names."""
+READ_AT_ONCE = 64
+"""Cases that are read together where only their targets are wanted."""
 Split = Literal["train", "test", "val"]
 
 
@@ -45,11 +61,19 @@ def patients(entries: Sequence[Entry]) -> int:
     return len({entry.patient for entry in entries})
 
 
-def labels(entries: Sequence[Entry], study: Study) -> tuple[int, ...]:
-    """Cases of each class, in the order of the study's classes."""
+def labels(entries: Sequence[Entry], study: Study, source: Source) -> tuple[int, ...]:
+    """Cases of each class, in the order of the study's classes.
+
+    Where a case has one class they add up to the cases. Where it may have several, or none, they are the
+    cases that have the class: as a label, or in a segmentation in any pixel, or in a detection in any box.
+
+    Raises:
+        DataError: A mask or a box cannot be read, or has a class that the study does not name.
+    """
     counts = [0] * len(study.study.classes)
-    for entry in entries:
-        counts[_label(entry, study)] += 1
+    for found in source.classes(entries, study):
+        for index in found:
+            counts[index] += 1
     return tuple(counts)
 
 
@@ -65,13 +89,14 @@ def site_cases(entries: Sequence[Entry], site: str, study: Study) -> SiteCases:
     """The cases of a site, after every check that needs no picture.
 
     Raises:
-        DataError: The site is empty or too small, lacks test cases, or has an unnamed label.
+        DataError: The site is empty or too small, lacks test cases, or has a case with an unnamed label or
+            with nothing that the study's task could compare it with.
     """
     train = tuple(entry for entry in entries if entry.split == "train")
     test = tuple(entry for entry in entries if entry.split == study.data.test_split)
     val = [entry for entry in entries if entry.split == "val"] if study.calibrates else []
     for entry in (*train, *test):
-        _label(entry, study)
+        check_target(entry, study)
     needs = study.data
     if not train:
         raise EmptySite(f"site {site!r} has no cases with split=train")
@@ -89,12 +114,12 @@ def site_cases(entries: Sequence[Entry], site: str, study: Study) -> SiteCases:
 
 
 def decode(source: Source, entries: Sequence[Entry], study: Study, device: torch.device) -> SequenceBatch:
-    """The entries' cases as standardised sequences with their labels, in the entries' order.
+    """The entries' cases as sequences with what is to be learnt of them, in the entries' order.
 
     Raises:
         DataError: A case is missing, undecodable or not what the study asks for.
     """
-    return source.tensors(entries, [_label(entry, study) for entry in entries], study, device)
+    return source.tensors(entries, study, device)
 
 
 class StreamedCases:
@@ -113,8 +138,14 @@ class StreamedCases:
     ) -> None:
         self._source, self._entries, self._study = source, entries, study
         self.device, self.size_bytes = device, size_bytes
-        found = [_label(entry, study) for entry in entries]
-        self.targets = torch.tensor(found, dtype=torch.int64, device=device)
+
+    @property
+    def targets(self) -> torch.Tensor:
+        """(N, ...) what is to be learnt of all of them; where that is by step, every case is read for it."""
+        if self._study.study.task not in BY_STEP:
+            return case_targets(self._entries, self._study).to(self.device)
+        chunks = torch.split(torch.arange(len(self)), READ_AT_ONCE)
+        return joined_targets([self.take(chunk).targets for chunk in chunks])
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -135,12 +166,16 @@ class PooledCases:
     def __init__(self, parts: Sequence[Cases]) -> None:
         self._parts = parts
         self._ends = torch.tensor([len(part) for part in parts]).cumsum(0)
-        self.targets = torch.cat([part.targets for part in parts])
         self.device = parts[0].device
         self.size_bytes = sum(part.size_bytes for part in parts)
 
+    @property
+    def targets(self) -> torch.Tensor:
+        """(N, ...) what is to be learnt of all of them."""
+        return joined_targets([part.targets for part in self._parts])
+
     def __len__(self) -> int:
-        return len(self.targets)
+        return sum(len(part) for part in self._parts)
 
     def take(self, index: torch.Tensor) -> SequenceBatch:
         """The cases at ``index`` ((B,) int64 on the CPU), in its order."""
@@ -172,7 +207,8 @@ class CaseCache:
         Raises:
             DataError: As :func:`site_cases` and :func:`decode`.
         """
-        shape = study.model_dump_json(include={"study": {"labels"}, "data": True, "sequence": True})
+        head = {"task", "labels", "several_labels"}
+        shape = study.model_dump_json(include={"study": head, "data": True, "sequence": True})
         key = (*source.stamp(), split, shape, str(device))
         if key not in self._held:
             entries = site_cases(source.entries(study), source.name, study).of(split)
@@ -198,17 +234,9 @@ def _tensor_bytes(cases: Cases) -> int:
 
 
 def _is_named(entry: Entry, study: Study) -> bool:
-    """Whether the study knows the entry's label, which nobody has promised of validation cases."""
+    """Whether the study knows the entry's target, which nobody has promised of validation cases."""
     try:
-        _label(entry, study)
-    except LabelUnknown:
+        check_target(entry, study)
+    except DataError:
         return False
     return True
-
-
-def _label(entry: Entry, study: Study) -> int:
-    index = study.study.class_index(entry.label)
-    if index is None:
-        known = ", ".join(f"{stored} = {name}" for stored, name in study.study.labels.items())
-        raise LabelUnknown(f"{entry.where}: label {entry.label!r}; the study names {known}")
-    return index

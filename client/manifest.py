@@ -1,7 +1,7 @@
 """A manifest: the CSV that says which picture belongs to which patient, site, split and label.
 
-Columns ``path, site, patient_id, split, label`` and any others; paths are relative to its folder. A
-path may name one row of an array: ``file.npz#train_images/17``.
+Columns ``path, site, patient_id, split, label`` and any others, of which those in ``OPTIONAL`` are read;
+paths are relative to its folder. A path may name one row of an array: ``file.npz#train_images/17``.
 """
 
 from __future__ import annotations
@@ -17,13 +17,30 @@ from pathlib import Path
 from common.errors import ManifestInvalid, ManifestMissing, NoSuchSite, PatientInTwoSplits
 
 COLUMNS = ("path", "site", "patient_id", "split", "label")
+OPTIONAL = ("mask_path", "boxes", "time", "view", "sex", "age", "scanner")
 SPLITS = ("train", "val", "test")
 Condition = tuple[str, str]  # column, value
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One picture of one patient; ``line`` is where it stands in the manifest."""
+    """One picture, clip, stack or record of one patient.
+
+    Attributes:
+        path: Its file.
+        site: The hospital.
+        patient_id: Whom it is of.
+        split: train, val or test.
+        label: As stored; empty only where a mask or boxes stand for it.
+        line: Where it stands in the manifest.
+        mask_path: File of the class of each of its pixels.
+        boxes: JSON, ``[[class, top, left, bottom, right], ...]`` in pixels; of a clip one such list a frame.
+        time: Until the event or the end of observation.
+        view: Orders the pictures of a patient.
+        sex: With ``age`` and ``scanner``, the subgroups that results are also given for.
+        age: In years.
+        scanner: Any text.
+    """
 
     path: str
     site: str
@@ -31,6 +48,13 @@ class Row:
     split: str
     label: str
     line: int
+    mask_path: str = ""
+    boxes: str = ""
+    time: str = ""
+    view: str = ""
+    sex: str = ""
+    age: str = ""
+    scanner: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +116,13 @@ def let_go() -> None:
 
 
 def write_manifest(path: Path, rows: Iterable[Row]) -> None:
-    """Write rows as a manifest whose paths are kept as they are."""
+    """Write rows as a manifest; paths are kept as they are, and a column that no row fills is left away."""
+    rows = list(rows)
+    columns = (*COLUMNS, *(name for name in OPTIONAL if any(getattr(row, name) for row in rows)))
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        writer.writerows((r.path, r.site, r.patient_id, r.split, r.label) for r in rows)
+        writer.writerow(columns)
+        writer.writerows([getattr(row, name) for name in columns] for row in rows)
 
 
 @lru_cache(maxsize=4)
@@ -119,14 +145,16 @@ def _rows(reader: csv.DictReader[str], name: str, where: tuple[Condition, ...]) 
     for column in (*COLUMNS, *(column for column, _ in where)):
         if column not in columns:
             raise ManifestInvalid(f"{name} has no column {column!r}; it has: {', '.join(columns)}")
+    read = (*COLUMNS, *(name for name in OPTIONAL if name in columns))
     for record in reader:
         line = reader.line_num
         if None in record or None in record.values():
             raise ManifestInvalid(f"{name} line {line}: wrong number of values")
         if any(record[column].strip() != value for column, value in where):
             continue
-        values = {column: record[column].strip() for column in COLUMNS}
-        empty = [column for column, value in values.items() if not value]
+        values = {column: record[column].strip() for column in read}
+        unlabelled = values.get("mask_path") or values.get("boxes")
+        empty = [c for c in COLUMNS if not values[c] and not (c == "label" and unlabelled)]
         if empty or values["split"] not in SPLITS:
             reason = f"{empty[0]} is empty" if empty else f"split must be one of {', '.join(SPLITS)}"
             raise ManifestInvalid(f"{name} line {line}: {reason}")

@@ -1,10 +1,9 @@
-"""From what a site has stored of a case to the steps that a model reads.
+"""From what a site has stored of a case's pictures to the steps that a model reads.
 
 Invariants:
 
 * Pictures go to the device as they are stored, one or two bytes a pixel, and become brightness there.
 * Nothing is cut away: a case that does not fit the study's field or its number of steps is an error.
-* What was not measured is not made up: a value of 0 comes with a flag of 0.
 * Statistics are the case's own or the study's, never those of other patients.
 
 Resampling goes by two small matrices, one for each side of the picture. They hold the triangle filter of
@@ -28,8 +27,8 @@ from numpy.typing import NDArray
 from client.dicom.decoding.display import black_and_white, is_sigmoid, stretched
 from client.dicom.pixels import Display, Window
 from common.errors import CaseTooWide, CohortUnsuitable
-from common.sequences import SequenceBatch, pad, to_steps
-from common.study import Frames, Patches, PictureSequence, Rows, Slices, Steps, Study
+from common.sequences import NO_TARGET, SequenceBatch, pad, to_steps
+from common.study import Frames, Patches, PictureSequence, Rows, Slices, Study, Views
 
 CHUNK_PIXELS = 2**25
 """Pixels that are brightness at one time: 128 MiB as float32, and some copies of it."""
@@ -83,24 +82,28 @@ def picture_steps(pictures: Pictures, study: Study, device: torch.device) -> tor
         device: Where the work is done and the result lies.
 
     Returns:
-        (T, F) float32, mean 0 and standard deviation 1 over the case; zeros if the case is constant.
+        (T, F) float32, mean 0 and standard deviation 1 over the case; zeros if the case is constant. Where
+        the study's task is generation, brightness in [0, 1] as it is.
 
     Raises:
         CaseTooWide: Part of a picture, or a step, would have to be cut away.
         CohortUnsuitable: The case is not of the study's kind, or its spacing is needed and not known.
     """
     sequence = _of_pictures(study)
-    return _alike([pictures], _grid(pictures, sequence), study, device)[0]
+    return _alike([pictures], _grid_of(pictures, sequence), study, device)[0]
 
 
 def batch_steps(
-    cases: Sequence[Pictures], labels: Sequence[int], study: Study, device: torch.device
+    cases: Sequence[Pictures],
+    targets: torch.Tensor | Sequence[torch.Tensor],
+    study: Study,
+    device: torch.device,
 ) -> SequenceBatch:
     """Many cases as one padded batch; those of one shape and spacing are worked on together.
 
     Args:
         cases: As for :func:`picture_steps`.
-        labels: Class of each.
+        targets: What is to be learnt of each, as :func:`common.sequences.pad` takes it.
         study: As for :func:`picture_steps`.
         device: As for :func:`picture_steps`.
 
@@ -110,77 +113,41 @@ def batch_steps(
     sequence, window = _of_pictures(study), _window(study)
     groups: dict[tuple[Any, ...], list[int]] = defaultdict(list)
     for index, case in enumerate(cases):
-        grid = _grid(case, sequence)
+        grid = _grid_of(case, sequence)
         groups[grid, case.shape, case.frames[0].dtype.str, is_sigmoid(case.display, window)].append(index)
     steps: dict[int, torch.Tensor] = {}
     for (grid, *_), members in groups.items():
         steps.update(zip(members, _alike([cases[i] for i in members], grid, study, device), strict=True))
-    classes = torch.tensor(labels, dtype=torch.int64, device=device)
-    return pad([steps[index] for index in range(len(cases))], classes)
+    return pad([steps[index] for index in range(len(cases))], targets)
 
 
-def record_steps(
-    times: NDArray[np.float64],
-    values: NDArray[np.float32],
-    variables: Sequence[str],
-    study: Study,
-    name: str = "",
-) -> torch.Tensor:
-    """A record of measurements as steps: V scaled values, V observed flags, V gaps.
-
-    A gap is the time since the variable was last measured before this step, or since the record's first
-    step, in units of ``time_scale``: the interval of GRU-D (Che et al. 2018, Sci. Rep. 8:6085).
+def mask_on_grid(
+    mask: NDArray[np.uint8], spacing_mm: SpacingMm | None, study: Study, name: str
+) -> NDArray[np.uint8]:
+    """A mask on the study's grid, by the nearest of the case's own pixels: where :func:`picture_steps` looks.
 
     Args:
-        times: (T,) float64, when each row was measured.
-        values: (T, V') float32, NaN where not measured.
-        variables: The V' names of the columns; those the study does not name are ignored, and so is a time
-            at which nothing else was measured.
-        study: Its ``[sequence]``, of kind steps.
+        mask: (T, H, W), of the shape of the case's pictures.
+        spacing_mm: As of :class:`Pictures`.
+        study: As for :func:`picture_steps`.
         name: What errors call the case.
 
     Returns:
-        (T'', 3 V) float32, on the CPU, in order of time. A record without any measurement is a single step.
+        (T', size, size); ``NO_TARGET`` where the study's field reaches beyond the picture.
 
     Raises:
-        CaseTooWide: It has more steps than the study allows.
-        CohortUnsuitable: The study asks for pictures, or for a variable that the cohort does not have.
+        CaseTooWide, CohortUnsuitable: As :func:`picture_steps`.
     """
-    sequence = study.sequence
-    if not isinstance(sequence, Steps):
-        raise CohortUnsuitable(f"{name}: a record, where the study asks for {sequence.kind}")
-    when, read = _measured(times, values, variables, sequence)
-    _check_steps(name, len(when), sequence.max_steps)
-    observed = np.isfinite(read)
-    centre = np.array([variable.centre for variable in sequence.variables.values()])
-    scale = np.array([variable.scale for variable in sequence.variables.values()])
-    scaled = (np.where(observed, read, centre) - centre) / scale
-    gaps = _gaps(when, observed) / sequence.time_scale
-    return torch.from_numpy(np.concatenate([scaled, observed, gaps], axis=1).astype(np.float32))
-
-
-def _measured(
-    times: NDArray[np.float64], values: NDArray[np.float32], variables: Sequence[str], sequence: Steps
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(T,) times at which something that the study names was measured, in order, and (T, V) the values."""
-    missing = [variable for variable in sequence.variables if variable not in variables]
-    if missing:
-        raise CohortUnsuitable(f"the cohort lacks variables that the study names: {', '.join(missing)}")
-    named = np.asarray(values, dtype=np.float64)[:, [variables.index(v) for v in sequence.variables]]
-    own = np.isfinite(named).any(axis=1)
-    if not own.any():
-        return np.zeros(1), np.full((1, named.shape[1]), np.nan)
-    when = np.asarray(times, dtype=np.float64)[own]
-    order = np.argsort(when, kind="stable")
-    return when[order], named[own][order]
-
-
-def _gaps(times: NDArray[np.float64], observed: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """(T, V): time since a variable was last observed before each step, or since the first step."""
-    last = np.maximum.accumulate(np.where(observed, times[:, None], times[0]), axis=0)
-    before = np.concatenate([np.full_like(last[:1], times[0]), last[:-1]])
-    gaps: NDArray[np.float64] = times[:, None] - before
-    return gaps
+    sequence, (count, height, width) = _of_pictures(study), mask.shape
+    grid = _grid(name, (count, height, width), spacing_mm, sequence)
+    laid = mask
+    for axis, (wanted, apart) in enumerate(
+        ((grid.count, grid.steps), (sequence.size, grid.rows), (sequence.size, grid.columns))
+    ):
+        nearest, inside = _nearest(mask.shape[axis], wanted, apart)
+        laid = np.take(laid, nearest, axis=axis)
+        np.moveaxis(laid, axis, 0)[~inside] = NO_TARGET
+    return laid
 
 
 def _of_pictures(study: Study) -> PictureSequence:
@@ -189,40 +156,51 @@ def _of_pictures(study: Study) -> PictureSequence:
     raise CohortUnsuitable("the cohort holds pictures, and the study asks for records of measurements")
 
 
-def _grid(case: Pictures, sequence: PictureSequence) -> _Grid:
-    """The study's grid in the case, once it is known that the whole case lies on it."""
-    count, height, width = case.shape
+def _grid_of(case: Pictures, sequence: PictureSequence) -> _Grid:
+    return _grid(case.name, case.shape, case.spacing_mm, sequence)
+
+
+def _grid(
+    name: str, shape: tuple[int, int, int], spacing_mm: SpacingMm | None, sequence: PictureSequence
+) -> _Grid:
+    """The study's grid in a case, once it is known that the whole case lies on it."""
+    count, height, width = shape
     if isinstance(sequence, Rows | Patches) and count != 1:
-        raise CohortUnsuitable(f"{case.name}: {count} pictures, where kind {sequence.kind} reads one")
+        raise CohortUnsuitable(f"{name}: {count} pictures, where kind {sequence.kind} reads one")
     rows, columns, steps = height / sequence.size, width / sequence.size, 1.0
     if sequence.pixel_spacing_mm is not None:
-        _, row_mm, column_mm = case.spacing_mm or (None, None, None)
-        rows = sequence.pixel_spacing_mm / _known(case, row_mm)
-        columns = sequence.pixel_spacing_mm / _known(case, column_mm)
+        _, row_mm, column_mm = spacing_mm or (None, None, None)
+        rows = sequence.pixel_spacing_mm / _known(name, row_mm)
+        columns = sequence.pixel_spacing_mm / _known(name, column_mm)
         # A picture that fills the field must not fail over the rounding of its spacing.
         if max(height / rows, width / columns) > sequence.size * (1 + 1e-6):
             raise CaseTooWide(
-                f"{case.name}: {height / rows:.1f} x {width / columns:.1f} pixels of "
+                f"{name}: {height / rows:.1f} x {width / columns:.1f} pixels of "
                 f"{sequence.pixel_spacing_mm} mm, and the field has {sequence.size} x {sequence.size}"
             )
     if isinstance(sequence, Slices) and sequence.slice_spacing_mm is not None and count > 1:
-        steps = sequence.slice_spacing_mm / _known(case, case.spacing_mm and case.spacing_mm[0])
+        steps = sequence.slice_spacing_mm / _known(name, spacing_mm and spacing_mm[0])
         count = math.ceil(count / steps * (1 - 1e-6))
-    if isinstance(sequence, Slices | Frames):
-        _check_steps(case.name, count, sequence.max_steps)
+    if isinstance(sequence, Slices | Frames | Views):
+        check_steps(name, count, sequence.max_steps)
     return _Grid(count, steps, rows, columns)
 
 
-def _known(case: Pictures, spacing_mm: float | None) -> float:
+def _known(name: str, spacing_mm: float | None) -> float:
     if spacing_mm is None or not math.isfinite(spacing_mm) or spacing_mm <= 0:
         raise CohortUnsuitable(
-            f"{case.name}: the spacing of its pixels or slices is not known",
+            f"{name}: the spacing of its pixels or slices is not known",
             hint="Leave the case out, or ask for a study without pixel_spacing_mm and slice_spacing_mm.",
         )
     return spacing_mm
 
 
-def _check_steps(name: str, count: int, most: int | None) -> None:
+def check_steps(name: str, count: int, most: int | None) -> None:
+    """Refuses a case of too many steps.
+
+    Raises:
+        CaseTooWide: More than the study's ``max_steps``, or than ``MOST_STEPS`` where it states none.
+    """
     if count > (most or MOST_STEPS):
         raise CaseTooWide(
             f"{name}: {count} steps, and the study takes {most or MOST_STEPS}",
@@ -249,7 +227,8 @@ def _alike(cases: Sequence[Pictures], grid: _Grid, study: Study, device: torch.d
     field = torch.cat(seen).reshape(len(cases), count, -1)
     if grid.steps != 1:
         field = _triangle(count, grid.count, grid.steps).to(device) @ field
-    field = _standardised(field)
+    if study.study.task != "generation":
+        field = _standardised(field)
     if isinstance(sequence, Rows | Patches):
         return to_steps(field.reshape(-1, sequence.size, sequence.size), sequence)
     return field
@@ -314,3 +293,14 @@ def _triangle(given: int, wanted: int, apart: float) -> torch.Tensor:
     weight = (1 - distance / max(apart, 1.0)).clamp_min(0)
     inside = (centre > -0.5 - 1e-6) & (centre < given - 0.5 + 1e-6)
     return (weight / weight.sum(dim=1, keepdim=True).clamp_min(1e-12) * inside[:, None]).to(torch.float32)
+
+
+@lru_cache(maxsize=64)
+def _nearest(given: int, wanted: int, apart: float) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """(wanted,) the sample nearest to each new one, and whether the new one lies among the given.
+
+    The places of new samples are those of :func:`_triangle`; between two samples the later one is taken.
+    """
+    centre = (given - 1) / 2 + (np.arange(wanted) - (wanted - 1) / 2) * apart
+    inside = (centre > -0.5 - 1e-6) & (centre < given - 0.5 + 1e-6)
+    return np.clip(np.floor(centre + 0.5), 0, given - 1).astype(np.int64), inside

@@ -1,8 +1,8 @@
 """A federation on this machine: which sites there are and where each one's cases come from.
 
 Whatever the researcher points at (a manifest of real sites, one site to be dealt to several, a MedMNIST
-``.npz``) becomes a resolved manifest with absolute paths for each site, which is all that it ever reads: no
-process of a simulation holds the rows of sites that it has no work for.
+``.npz``, tables of records) becomes a resolved manifest with absolute paths for each site, which is all that
+it ever reads: no process of a simulation holds the rows of sites that it has no work for.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from common.errors import (
 )
 from common.seeds import derive_seed
 from common.study import Study
+from deploy.record_tables import RecordTables, read_tables
 
 MANIFESTS = "manifests"
 NPZ_SPLITS = ("train", "val", "test")
@@ -134,15 +135,51 @@ def resolve(
         rows, skewed = _npz_rows(data), True
     else:
         manifest, skewed = read_manifest(data, where), False
-        rows = [replace(row, path=_absolute(manifest.folder, row.path)) for row in manifest.rows]
+        rows = [_resolved(manifest.folder, row) for row in manifest.rows]
         let_go()
+    return _checked(study, _at_sites(rows, sites, seed, skewed=skewed))
+
+
+def resolve_tables(
+    study: Study,
+    tables: RecordTables,
+    folder: Path,
+    *,
+    where: Sequence[Condition] = (),
+    sites: int | None = None,
+    seed: int = 0,
+) -> FederationData:
+    """The federation that tables of records describe, every site checked against the study.
+
+    Args:
+        study: Of a sequence of steps.
+        tables: Where they are, and which column names the site.
+        folder: Where the records of each site are written; it must last as long as the federation.
+        where: Columns of either table and the value that they must have.
+        sites: Deal the patients of one site to so many.
+        seed: Decides who gets whom.
+
+    Raises:
+        DataError: The tables cannot serve the study.
+    """
+    read = read_tables(study, tables, where)
+    return _checked(study, read.written(_at_sites(read.rows, sites, seed, skewed=False), folder))
+
+
+def _at_sites(rows: Sequence[Row], sites: int | None, seed: int, *, skewed: bool) -> Sequence[Row]:
+    """The rows at their own sites, or where those are one, dealt to as many as are asked for."""
+    if sites is None:
+        return rows
     names = sorted({row.site for row in rows})
-    if sites is not None:
-        if len(names) > 1:
-            raise SitesOverruled(f"the manifest has {len(names)} sites ({', '.join(names[:5])})")
-        rows = deal(rows, sites, seed, skewed=skewed)
-        if len({row.site for row in rows if row.split == "train"}) < sites:
-            raise TooFewCases(f"{sites} sites, and fewer training patients than that")
+    if len(names) > 1:
+        raise SitesOverruled(f"the data have {len(names)} sites ({', '.join(names[:5])})")
+    dealt = deal(rows, sites, seed, skewed=skewed)
+    if len({row.site for row in dealt if row.split == "train"}) < sites:
+        raise TooFewCases(f"{sites} sites, and fewer training patients than that")
+    return dealt
+
+
+def _checked(study: Study, rows: Iterable[Row]) -> FederationData:
     resolved = Manifest.of(Path("/"), rows)
     cases = {
         site: site_cases(manifest_entries(resolved, site, study), site, study) for site in resolved.sites
@@ -216,6 +253,12 @@ def _one_label_each(labels: NDArray[Any]) -> list[Any]:
     if labels.ndim != 1 and labels.shape[1:] != (1,):
         raise ValueError(f"labels of shape {labels.shape}; one label a picture is read")
     return labels.reshape(-1).tolist()
+
+
+def _resolved(folder: Path, row: Row) -> Row:
+    """The row with absolute paths."""
+    mask_path = _absolute(folder, row.mask_path) if row.mask_path else ""
+    return replace(row, path=_absolute(folder, row.path), mask_path=mask_path)
 
 
 def _absolute(folder: Path, path: str) -> str:

@@ -23,10 +23,11 @@ from common.seeds import derive_seed
 from common.study import Study, load_study
 from deploy.baselines import train_baselines
 from deploy.engines import EVIDENCE, Engine, build_engine
-from deploy.federation import FederationData, bind, check_pictures, resolve
+from deploy.federation import FederationData, bind, check_pictures, resolve, resolve_tables
 from deploy.ledgers import FOLDER as LEDGERS
 from deploy.ledgers import check_budgets, rehearsing, with_ledgers
-from deploy.phantom import write_hospitals
+from deploy.phantom import write_phantom
+from deploy.record_tables import RecordTables
 from deploy.states import FOLDER as STATES
 from deploy.states import with_states
 from server.coordinator import JOURNAL
@@ -66,6 +67,7 @@ class Request:
     engine: str
     data: Path | None = None
     cohorts: tuple[tuple[str, CohortSource], ...] = ()
+    tables: RecordTables | None = None
     where: tuple[Condition, ...] = ()
     sites: int | None = None
     rounds: int | None = None
@@ -163,15 +165,21 @@ def _run_engine(engine: Engine, plan: RunPlan, sites: list[Site], loads: list[in
 def _first_step(request: Request) -> str:
     if request.cohorts:
         return "opening the cohorts"
+    if request.tables:
+        return "reading the tables"
     return "reading the manifest" if request.data else "making phantom hospitals"
 
 
 def _data(request: Request, study: Study, scratch: Path) -> FederationData:
     if request.cohorts:
         return bind(study, dict(request.cohorts))
+    dealing: dict[str, Any] = {"where": request.where, "sites": request.sites, "seed": request.seed}
+    if request.tables is not None:
+        return resolve_tables(study, request.tables, scratch, **dealing)
     if request.data is not None:
-        return resolve(study, request.data, where=request.where, sites=request.sites, seed=request.seed)
-    manifest = write_hospitals(scratch / "phantom", sites=request.sites or PHANTOM_SITES, seed=request.seed)
+        return resolve(study, request.data, **dealing)
+    folder = scratch / "phantom"
+    manifest = write_phantom(folder, study, sites=request.sites or PHANTOM_SITES, seed=request.seed)
     return resolve(study, manifest, where=request.where)
 
 

@@ -47,7 +47,7 @@ class Roster:
         for first in range(0, len(newcomers), AT_ONCE):
             asked = dict.fromkeys(newcomers[first : first + AT_ONCE], task)
             for reply in ask(grid, asked, MessageType.QUERY, "describe", deadline_s):
-                self._enter(reply, len(study.study.classes))
+                self._enter(reply, study)
 
     def name(self, node_id: int) -> str:
         """The site's name of a node."""
@@ -60,13 +60,15 @@ class Roster:
             sum(counts) for counts in zip(*(d.train_labels for d in self.descriptions.values()), strict=True)
         ]
 
-    def _enter(self, reply: Reply, classes: int) -> None:
+    def _enter(self, reply: Reply, study: Study) -> None:
         if reply.refusal is not None:
             site = refusing_site(reply.content) if reply.content is not None else ""
             self.refused[site or f"node {reply.node_id}"] = reply.refusal
             return
         try:
-            description = read_description(reply.content, classes)  # type: ignore[arg-type]
+            assert reply.content is not None  # noqa: S101  an answer has one
+            head = study.study
+            description = read_description(reply.content, len(head.classes), exclusive=head.one_class_a_case)
         except TaskInvalid as error:
             self.refused[f"node {reply.node_id}"] = error.refusal()
             return

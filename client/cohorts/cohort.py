@@ -64,8 +64,12 @@ class Cohort:
         """Share of the files in quarantine."""
         return self.of(Outcome.quarantined).total() / self.seen if self.seen else 0.0
 
-    def require_usable(self, quarantine_limit: float) -> None:
+    def require_usable(self, quarantine_limit: float, *, labelled: bool = True) -> None:
         """Refuse a cohort that may not be trained on.
+
+        Args:
+            quarantine_limit: Largest share of its files that may be in quarantine.
+            labelled: The study learns from labels of cases.
 
         Raises:
             CohortUnsuitable: Its intake did not come to its end.
@@ -85,7 +89,7 @@ class Cohort:
         if not self.cases:
             hint = "Look at the kinds and reasons above: another --sequence or --modality may be meant."
             raise CohortEmpty(f"nothing of cohort {name!r} became a case", hint=hint)
-        if not any(case.label for case in self.cases):
+        if labelled and not any(case.label for case in self.cases):
             hint = "Run the same `consilium site cohort add` again, with --labels."
             raise CohortEmpty(f"no case of {len(self.cases)} in cohort {name!r} has a label", hint=hint)
 

@@ -13,6 +13,7 @@ from client.ledger.budget import Budget
 from client.pacs.settings import Archive, Receiver
 from common.contract.leaving import METRICS, Metric
 from common.errors import HomeInvalid
+from common.study.head import Task
 from common.study.model import Cell
 
 SiteName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -95,7 +96,7 @@ class StudyPolicy(Table):
 
     minimum_cases: int = Field(1, ge=1)
     max_epsilon: float | None = Field(None, gt=0.0)
-    tasks: tuple[Literal["classification"], ...] = ("classification",)
+    tasks: tuple[Task, ...] = ("classification",)
     models: tuple[Cell, ...] = get_args(Cell)
     hours: Annotated[str, StringConstraints(pattern=r"^([0-2]\d:[0-5]\d-[0-2]\d:[0-5]\d)?$")] = ""
     quarantine_threshold: float | None = Field(None, ge=0.0, le=1.0)
@@ -203,7 +204,7 @@ allowed = []               # who may, as ["Dr. A. Muster", "B. Beispiel"]; empty
 [studies]
 minimum_cases = 1          # a cohort with fewer training cases is not used
 # max_epsilon = 4.0        # most that one study may cost a patient; with it, only private studies are taken
-tasks = ["classification"]
+tasks = ["classification"]   # others: segmentation, detection, generation, risk
 models = ["gru", "lstm", "rnn", "gru_d", "conv_gru", "conv_lstm"]
 # hours = "20:00-06:00"    # when training and tests begin, by this machine's clock; always if left away.
                            # What runs when they end goes on until it is done

@@ -1,4 +1,4 @@
-"""One file, one picture: the simple reading path for PNG, JPEG, DICOM and numpy arrays.
+"""One file, one picture, clip or mask: the simple reading path for PNG, JPEG, DICOM and numpy arrays.
 
 Invariants:
 
@@ -8,7 +8,27 @@ Invariants:
 * Sizes are checked before pixels are decoded, so a small file cannot ask for all of the memory.
 """
 
-from client.images.picture import Picture, resize
-from client.images.reading import read_array_row, read_image
+from client.images.picture import Picture, Stack, resize
+from client.images.place import Place, place_of
+from client.images.reading import (
+    read_array_row,
+    read_arrays,
+    read_image,
+    read_mask,
+    read_stack,
+    stack_length,
+)
 
-__all__ = ["Picture", "read_array_row", "read_image", "resize"]
+__all__ = [
+    "Picture",
+    "Place",
+    "Stack",
+    "place_of",
+    "read_array_row",
+    "read_arrays",
+    "read_image",
+    "read_mask",
+    "read_stack",
+    "resize",
+    "stack_length",
+]

@@ -1,4 +1,4 @@
-"""Pictures as rows of a numpy array: ``.npy`` and ``.npz`` files, never pickled objects."""
+"""Pictures, stacks and masks as rows of a numpy array: ``.npy`` and ``.npz`` files, never pickled objects."""
 
 from __future__ import annotations
 
@@ -55,6 +55,47 @@ def array_brightness(path: Path, row: NDArray[Any]) -> NDArray[np.float32]:
     raise ImageUnreadable(f"{path}: nobody can say what is white in an array of {row.dtype}")
 
 
+def stack_brightness(path: Path, pictures: NDArray[Any]) -> NDArray[np.float32]:
+    """Brightness (T, H, W) of an array (T, H, W), (T, H, W, 1) or (T, H, W, 3), or of one picture (H, W).
+
+    Raises:
+        ImageUnreadable: As :func:`array_brightness`.
+    """
+    if pictures.ndim == 2:
+        return array_brightness(path, pictures)[None]
+    if pictures.ndim not in (3, 4) or not len(pictures):
+        raise ImageUnreadable(f"{path}: an array of shape {pictures.shape} is no stack of pictures")
+    check_size(path, pictures.size)
+    return np.stack([array_brightness(path, picture) for picture in pictures])
+
+
+def class_values(path: Path, values: NDArray[Any]) -> NDArray[np.uint8]:
+    """(T, H, W) of a mask (T, H, W) or (H, W): the class value of each pixel, 0 to 255.
+
+    Raises:
+        ImageUnreadable: It has another shape, or values that are no whole numbers of that range.
+    """
+    if values.ndim not in (2, 3) or not values.size or values.dtype.kind not in "uib":
+        raise ImageUnreadable(f"{path}: an array of {values.dtype} and shape {values.shape} is no mask")
+    check_size(path, values.size)
+    if values.min() < 0 or values.max() > 255:
+        raise ImageUnreadable(f"{path}: a mask has values from 0 to 255")
+    return values.astype(np.uint8).reshape(-1, *values.shape[-2:])
+
+
+def array_shape(path: Path, name: str | None) -> tuple[int, ...]:
+    """The shape of an array, from its header alone.
+
+    Raises:
+        ImageUnreadable: As :func:`load_array`.
+    """
+    if path.suffix.lower() == ".npy":
+        with path.open("rb") as stream:
+            return _header(stream)[0]
+    with zipfile.ZipFile(path) as archive, archive.open(_member(path, archive.namelist(), name)) as stored:
+        return _header(cast(BinaryIO, stored))[0]
+
+
 def _member(path: Path, members: list[str], name: str | None) -> str:
     """The archive's member that holds the array."""
     if name is None and len(members) == 1:
@@ -67,13 +108,18 @@ def _member(path: Path, members: list[str], name: str | None) -> str:
 
 def _read_array(path: Path, stream: BinaryIO) -> NDArray[Any]:
     """The array in the stream, once its header has been found affordable."""
-    if np.lib.format.read_magic(stream) == (1, 0):
-        shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
-    else:
-        shape, _, dtype = np.lib.format.read_array_header_2_0(stream)
+    shape, dtype = _header(stream)
     if prod(shape) * dtype.itemsize > MAX_ARRAY_BYTES:
         raise ImageUnreadable(f"{path}: an array of shape {shape} is too large to be held in memory")
     stream.seek(0)
     array: NDArray[Any] = np.load(stream, allow_pickle=False)
     array.setflags(write=False)
     return array
+
+
+def _header(stream: BinaryIO) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    if np.lib.format.read_magic(stream) == (1, 0):
+        shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
+    else:
+        shape, _, dtype = np.lib.format.read_array_header_2_0(stream)
+    return shape, dtype

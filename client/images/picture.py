@@ -31,6 +31,19 @@ class Picture:
     modality: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """The pictures of a clip or a stack as displayed, in their order.
+
+    Attributes:
+        pixels: (T, H, W) float32 in [0, 1], 0 = black.
+        modality: Modality (0008,0060) CS, or None where the format knows none.
+    """
+
+    pixels: NDArray[np.float32]
+    modality: str | None
+
+
 def resize(pixels: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
     """The picture at another size: bilinear, averaged over the area of each new pixel when reducing.
 

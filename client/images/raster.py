@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,27 @@ def read_raster(path: Path) -> NDArray[np.float32]:
             return _brightness(image)
     except UnidentifiedImageError:
         raise ImageUnreadable(f"{path} is neither PNG, JPEG nor DICOM") from None
+
+
+def read_class_values(path: Path) -> NDArray[np.integer[Any]]:
+    """(H, W) of a mask in a PNG file: grey values, or places in its palette.
+
+    Raises:
+        ImageUnreadable: It is in colour, or no PNG; JPEG would have changed values at every edge.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            check_size(path, image.width * image.height, getattr(image, "n_frames", 1))
+            if image.mode not in {"1", "L", "P"} and not image.mode.startswith("I"):
+                raise ImageUnreadable(
+                    f"{path}: a mask is grey or has a palette, and this one is {image.mode}"
+                )
+            values = np.asarray(image)
+            return values.astype(np.uint8) if values.dtype == np.bool_ else values
+    except UnidentifiedImageError:
+        raise ImageUnreadable(f"{path} is no PNG; a mask is PNG or a numpy array") from None
 
 
 def _brightness(image: Image) -> NDArray[np.float32]:

@@ -8,10 +8,21 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from client.images.arrays import array_brightness, load_array
-from client.images.picture import Picture
-from client.images.raster import read_raster
+import numpy as np
+from numpy.typing import NDArray
+
+from client.images.arrays import (
+    array_brightness,
+    array_shape,
+    class_values,
+    load_array,
+    stack_brightness,
+)
+from client.images.picture import Picture, Stack
+from client.images.place import Place
+from client.images.raster import read_class_values, read_raster
 from common.errors import ConsiliumError, ImageMissing, ImageUnreadable
 
 # `warnings.catch_warnings` swaps a list that all threads share, so decoders take turns.
@@ -61,6 +72,79 @@ def read_array_row(path: Path, array_name: str | None, index: int | None) -> Pic
         if index is not None and not 0 <= index < (len(array) if array.ndim else 0):
             raise ImageUnreadable(f"{path}: there is no row {index} in an array of shape {array.shape}")
         return Picture(array_brightness(path, array if index is None else array[index]), None)
+
+
+def read_stack(place: Place) -> Stack:
+    """The pictures of a clip or a stack: an array (T, H, W), a multi-frame DICOM file, or a single picture.
+
+    Raises:
+        ImageMissing: There is no such file.
+        ImageUnreadable: No pictures can be made of it.
+    """
+    modified_ns = _require_file(place.file)
+    with _decoding(place.file):
+        if place.is_array:
+            return Stack(stack_brightness(place.file, _array(place, modified_ns)), None)
+        if _is_dicom(place.file):
+            from client.images.dicom import read_multiframe
+
+            return read_multiframe(place.file)
+        return Stack(read_raster(place.file)[None], None)
+
+
+def stack_length(place: Place) -> int:
+    """How many pictures a clip or a stack has, without decoding them.
+
+    Raises:
+        ImageMissing, ImageUnreadable: As :func:`read_stack`.
+    """
+    _require_file(place.file)
+    with _decoding(place.file):
+        if place.is_array:
+            shape = array_shape(place.file, place.array)[0 if place.index is None else 1 :]
+            return shape[0] if len(shape) > 2 else 1
+        if not _is_dicom(place.file):
+            return 1
+        from client.images.dicom import count_frames
+
+        return count_frames(place.file)
+
+
+def read_mask(place: Place) -> NDArray[np.uint8]:
+    """(T, H, W) class value of each pixel: a PNG file, or an array (T, H, W) or (H, W).
+
+    Raises:
+        ImageMissing: There is no such file.
+        ImageUnreadable: It is no mask.
+    """
+    modified_ns = _require_file(place.file)
+    with _decoding(place.file):
+        values = _array(place, modified_ns) if place.is_array else read_class_values(place.file)
+        return class_values(place.file, values)
+
+
+def read_arrays(path: Path, names: tuple[str, ...]) -> tuple[NDArray[Any], ...]:
+    """Arrays of an ``.npz`` file by name.
+
+    Raises:
+        ImageMissing: There is no such file.
+        ImageUnreadable: One cannot be read.
+    """
+    modified_ns = _require_file(path)
+    with _decoding(path):
+        return tuple(load_array(path, name, modified_ns) for name in names)
+
+
+def _array(place: Place, modified_ns: int) -> NDArray[Any]:
+    array = load_array(place.file, place.array, modified_ns)
+    if place.index is None:
+        return array
+    if not place.index < (len(array) if array.ndim else 0):
+        raise ImageUnreadable(
+            f"{place.file}: there is no row {place.index} in an array of shape {array.shape}"
+        )
+    row: NDArray[Any] = array[place.index]
+    return row
 
 
 def _require_file(path: Path) -> int:

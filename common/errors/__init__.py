@@ -7,7 +7,7 @@
     │   └── LayerNotPrivate, PrivacyUnreachable, BudgetUnused
     ├── DataError                          4   a site's data
     │   ├── ManifestMissing, ManifestInvalid, NoSuchSite, SitesOverruled
-    │   ├── LabelUnknown, PatientInTwoSplits
+    │   ├── LabelUnknown, TargetInvalid, PatientInTwoSplits
     │   ├── EmptySite, TooFewCases, NoTestCases
     │   ├── ImageMissing, ImageUnreadable, WrongModality
     │   ├── NothingFound, LabelsInvalid, RecordsInvalid, MasksInvalid
@@ -70,6 +70,7 @@ from common.errors.data import (
     PatientInTwoSplits,
     RecordsInvalid,
     SitesOverruled,
+    TargetInvalid,
     TooFewCases,
     WrongModality,
 )
@@ -262,6 +263,7 @@ __all__ = [
     "StudyError",
     "StudyFileMissing",
     "StudySyntaxError",
+    "TargetInvalid",
     "TargetSpent",
     "TaskInvalid",
     "TooFewCases",

@@ -43,6 +43,14 @@ class LabelUnknown(DataError):  # noqa: D101
     hint = "Add the stored value under [study.labels], or leave those rows out with --where."
 
 
+class TargetInvalid(DataError):  # noqa: D101
+    code = "target-invalid"
+    public = "A case lacks what the study's task compares it with, or that does not fit the case."
+    hint = (
+        "docs/data.md says what each task reads: label, mask_path, boxes or time; mend the row named above."
+    )
+
+
 class PatientInTwoSplits(DataError):  # noqa: D101
     code = "patient-in-two-splits"
     public = "A patient is in more than one split."

@@ -110,6 +110,12 @@ def pad(steps: Sequence[torch.Tensor], targets: torch.Tensor | Sequence[torch.Te
     return SequenceBatch(pad_sequence(list(steps), batch_first=True), lengths, targets.to(steps[0].device))
 
 
+def joined_targets(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    """(N, ...) the targets of several batches as one; those by step are padded to the longest."""
+    longest = max((part.shape[1] for part in parts if _by_step(part)), default=0)
+    return torch.cat([_padded_targets(part, longest) for part in parts])
+
+
 def _padded(steps: torch.Tensor, longest: int) -> torch.Tensor:
     """(N, T, F) with zeros behind to (N, longest, F)."""
     missing = longest - steps.shape[1]

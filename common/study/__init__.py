@@ -18,6 +18,7 @@ from common.study.sequence import (
     Slices,
     Steps,
     Variable,
+    Views,
 )
 from common.study.strategies import STRATEGY_NAMES, StrategyChoice
 from common.study.training import Training
@@ -46,6 +47,7 @@ __all__ = [
     "Study",
     "Training",
     "Variable",
+    "Views",
     "Window",
     "digest",
     "from_canonical",

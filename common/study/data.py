@@ -32,3 +32,4 @@ class Data(Section):
     min_test_cases: int = Field(1, ge=0)
     test_split: Literal["test", "val"] = "test"
     window: Window | None = None
+    max_boxes: int = Field(8, ge=1, le=1000)

@@ -16,7 +16,7 @@ from common.errors import InvalidValue, StudyFileMissing, StudySyntaxError, Unkn
 from common.study.sections import Study
 from common.study.strategies import STRATEGY_NAMES
 
-_TAGS = {"rows", "patches", "slices", "frames", "steps", *STRATEGY_NAMES}
+_TAGS = {"rows", "patches", "slices", "frames", "views", "steps", *STRATEGY_NAMES}
 Override = tuple[Any, str]  # value, and the option that gave it
 
 

@@ -17,8 +17,11 @@ from common.study.head import Head
 from common.study.model import Model
 from common.study.privacy import Privacy
 from common.study.section import Section, with_default
-from common.study.sequence import Rows, Sequence
+from common.study.sequence import Frames, Patches, Rows, Sequence, Slices, Steps
 from common.study.training import Training
+
+BUILT = ("classification", "several labels")
+"""What a study may learn: it has a model, a loss and counts."""
 
 _CALIBRATED = ("classification", "several labels")
 """What a study learns that has a probability of a class for each case."""
@@ -40,6 +43,21 @@ class Study(Section):
     @classmethod
     def _rows_unless_said(cls, value: Any) -> Any:
         return with_default(value, "kind", "rows")
+
+    @model_validator(mode="after")
+    def _task_fits(self) -> Study:
+        if self.study.learns not in BUILT:
+            raise ValueError(
+                f"task {self.study.learns}: this release has no model for it; it has {', '.join(BUILT)}"
+            )
+        if self.study.task in ("segmentation", "generation") and isinstance(self.sequence, Steps):
+            raise ValueError(f"{self.study.task} is of pictures; a sequence of steps has none")
+        if self.study.task == "detection" and not isinstance(self.sequence, Frames | Slices | Patches):
+            raise ValueError(
+                f"a box stands at a frame, a slice or a patch: detection takes a sequence of kind frames, "
+                f"slices or patches, not {self.sequence.kind}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _model_fits(self) -> Study:

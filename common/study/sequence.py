@@ -91,6 +91,18 @@ class Frames(PictureSequence):
         return (self.size, self.size)
 
 
+class Views(PictureSequence):
+    """``[sequence] kind = "views"``: every picture of a patient is a step of one case."""
+
+    kind: Literal["views"] = "views"
+    max_steps: MaxSteps = None
+
+    @property
+    def frame(self) -> tuple[int, int]:
+        """Height and width in pixels of what one time step shows."""
+        return (self.size, self.size)
+
+
 class Variable(Section):
     """One entry of ``[sequence.variables]``: a value enters the model as ``(value - centre) / scale``.
 
@@ -104,12 +116,14 @@ class Variable(Section):
 class Steps(Section):
     """``[sequence] kind = "steps"``: a record of measurements; every time at which one was made is a step.
 
-    A gap of ``time_scale`` of the record's own units of time is 1.0.
+    A gap of ``time_scale`` of the record's own units of time is 1.0. With ``every``, in those units too, the
+    times are a grid from the record's first on, and a step has the last value measured in its stretch.
     """
 
     kind: Literal["steps"] = "steps"
     variables: dict[Text, Variable] = Field(min_length=1, max_length=1000)
     time_scale: float = Field(1.0, gt=0.0)
+    every: float | None = Field(None, gt=0.0)
     max_steps: MaxSteps = None
 
     @property
@@ -118,4 +132,4 @@ class Steps(Section):
         return (1, 3 * len(self.variables))
 
 
-Sequence = Annotated[Rows | Patches | Slices | Frames | Steps, Field(discriminator="kind")]
+Sequence = Annotated[Rows | Patches | Slices | Frames | Views | Steps, Field(discriminator="kind")]

@@ -11,18 +11,21 @@ import tomli_w
 
 from common.errors import StudySyntaxError
 from common.study.augmentation import Augmentation
+from common.study.data import Data
 from common.study.federation import Federation
 from common.study.head import Head
 from common.study.loading import parse_study
 from common.study.model import Model
 from common.study.section import Section
 from common.study.sections import Study
-from common.study.sequence import Patches
+from common.study.sequence import Patches, Steps
 from common.study.training import Training
 
 _YOUNGER: tuple[tuple[str, type[Section], tuple[str, ...]], ...] = (
     ("study", Head, ("several_labels",)),
+    ("data", Data, ("max_boxes",)),
     ("sequence", Patches, ("order",)),
+    ("sequence", Steps, ("every",)),
     ("model", Model, ("residual", "layer_norm")),
     (
         "training",

@@ -105,8 +105,14 @@ def read_about(content: RecordDict, kind: type[Task]) -> Task:
     return kind(**_typed(_about(content), kind))
 
 
-def read_description(content: RecordDict, classes: int) -> SiteDescription:
+def read_description(content: RecordDict, classes: int, *, exclusive: bool = True) -> SiteDescription:
     """The description in a reply, its numbers checked to be counts of ``classes`` classes.
+
+    Args:
+        content: The reply.
+        classes: How many the study has.
+        exclusive: Each case has one class, so that they add up to the cases; otherwise each is counted by
+            itself, and none is above the cases.
 
     Raises:
         TaskInvalid: It is none.
@@ -119,7 +125,8 @@ def read_description(content: RecordDict, classes: int) -> SiteDescription:
         (site.train_cases, site.train_patients, site.train_labels),
         (site.test_cases, site.test_patients, site.test_labels),
     ):
-        if len(labels) != classes or min(labels) < 0 or sum(labels) != cases or not 0 <= patients <= cases:
+        fits = sum(labels) == cases if exclusive else max(labels, default=0) <= cases
+        if len(labels) != classes or min(labels) < 0 or not fits or not 0 <= patients <= cases:
             raise TaskInvalid(f"{cases} cases of {patients} patients with labels {labels} are no counts")
     if site.val_cases is not None and site.val_cases < 0:
         raise TaskInvalid(f"{site.val_cases} validation cases are no count")

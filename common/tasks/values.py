@@ -82,7 +82,7 @@ class SiteDescription:
         found = []
         for what, counts in (("training", self.train_labels), ("test", self.test_labels)):
             present = [name for name, count in zip(classes, counts, strict=True) if count]
-            if len(present) == 1:
+            if len(present) == 1 < len(classes):
                 found.append(f"all {what} cases have one class: {present[0]}")
         if not self.test_cases:
             found.append("no test cases")

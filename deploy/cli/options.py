@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from deploy.record_tables import RecordTables
 
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.toml", help="Study file.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
@@ -52,10 +55,52 @@ Where = Annotated[
         show_default=False,
     ),
 ]
+Records = Annotated[
+    Path | None,
+    typer.Option(
+        "--records",
+        metavar="TABLE.csv[.gz]",
+        help="Measurements over time, in place of --data: a row for each value, or one for each case.",
+        show_default=False,
+    ),
+]
+Labels = Annotated[
+    Path | None,
+    typer.Option(
+        "--labels",
+        metavar="TABLE.csv",
+        help="With --records: label, split and what else is known once of each patient.",
+        show_default=False,
+    ),
+]
+SiteFrom = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLUMN",
+        help="With --records: the column of either table that names a patient's site. Without it: one site.",
+        show_default=False,
+    ),
+]
+Ignore = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="COLUMN",
+        help="With --records: a column that is not to be read, as one that gives the label away; repeat it.",
+        show_default=False,
+    ),
+]
+Missing = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="VALUE",
+        help="With --records: what means a missing value besides nothing, ?, NA and the like; repeat it.",
+        show_default=False,
+    ),
+]
 Sites = Annotated[
     int | None,
     typer.Option(
-        min=1, help="Deal the patients of a one-site manifest or .npz to N sites.", show_default=False
+        min=1, help="Deal the patients of a one-site manifest, .npz or table to N sites.", show_default=False
     ),
 ]
 Rounds = Annotated[int | None, typer.Option(min=1, help="Instead of the study's rounds.", show_default=False)]
@@ -80,6 +125,29 @@ Budgets = Annotated[
         show_default=False,
     ),
 ]
+
+
+def tables(
+    records: Path | None,
+    labels: Path | None,
+    site_from: str | None,
+    ignore: list[str] | None,
+    missing: list[str] | None,
+) -> RecordTables | None:
+    """The tables of records that are asked for; None where there are none.
+
+    Raises:
+        typer.BadParameter: What belongs to them is given without them.
+    """
+    if records is None:
+        given = {"--labels": labels, "--site-from": site_from, "--ignore": ignore, "--missing": missing}
+        for option, value in given.items():
+            if value:
+                raise typer.BadParameter("belongs to --records", param_hint=option)
+        return None
+    from deploy.record_tables import RecordTables
+
+    return RecordTables(records, labels, site_from, tuple(ignore or ()), tuple(missing or ()))
 
 
 def pairs(texts: list[str] | None, option: str, form: str = "COLUMN=VALUE") -> tuple[tuple[str, str], ...]:

@@ -12,6 +12,7 @@ from deploy.cli.screen import interruptible, print_json
 
 if TYPE_CHECKING:
     from client.sources import CohortSource
+    from deploy.record_tables import RecordTables
 
 SIMULATE_EXAMPLE = (
     "Example: consilium simulate examples/chest-xray.toml --data manifest.csv --where dataset=cxr "
@@ -24,6 +25,11 @@ def simulate(
     study: options.StudyFile,
     out: options.Out,
     data: options.DataFile = None,
+    records: options.Records = None,
+    labels: options.Labels = None,
+    site_from: options.SiteFrom = None,
+    ignore: options.Ignore = None,
+    missing: options.Missing = None,
     cohort: options.Cohorts = None,
     home: options.Home = None,
     where: options.Where = None,
@@ -49,7 +55,10 @@ def simulate(
         study=study,
         out=out,
         data=data,
-        cohorts=_cohorts(cohort, home, alone=data is None and sites is None and not where),
+        tables=_tables(data, records, labels, site_from, ignore, missing),
+        cohorts=_cohorts(
+            cohort, home, alone=data is None and records is None and sites is None and not where
+        ),
         where=options.pairs(where, "--where"),
         sites=sites,
         rounds=rounds,
@@ -66,6 +75,11 @@ def local(
     study: options.StudyFile,
     out: options.Out,
     data: options.DataFile = None,
+    records: options.Records = None,
+    labels: options.Labels = None,
+    site_from: options.SiteFrom = None,
+    ignore: options.Ignore = None,
+    missing: options.Missing = None,
     cohort: options.Cohorts = None,
     home: options.Home = None,
     where: options.Where = None,
@@ -90,7 +104,10 @@ def local(
         study=study,
         out=out,
         data=data,
-        cohorts=_cohorts(cohort, home, alone=data is None and sites is None and not where),
+        tables=_tables(data, records, labels, site_from, ignore, missing),
+        cohorts=_cohorts(
+            cohort, home, alone=data is None and records is None and sites is None and not where
+        ),
         where=options.pairs(where, "--where"),
         sites=sites,
         rounds=rounds,
@@ -127,6 +144,12 @@ def _launch(as_json: bool, **asked: Any) -> None:
         show_summary(run, request.out)
 
 
+def _tables(data: Path | None, records: Path | None, *rest: Any) -> RecordTables | None:
+    if data is not None and records is not None:
+        raise typer.BadParameter("takes the place of --data", param_hint="--records")
+    return options.tables(records, *rest)
+
+
 def _cohorts(
     texts: list[str] | None, home: Path | None, *, alone: bool
 ) -> tuple[tuple[str, CohortSource], ...]:
@@ -134,7 +157,9 @@ def _cohorts(
     if not texts:
         return ()
     if not alone:
-        raise typer.BadParameter("takes the place of --data, --where and --sites", param_hint="--cohort")
+        raise typer.BadParameter(
+            "takes the place of --data, --records, --where and --sites", param_hint="--cohort"
+        )
     from client.cohorts.home import home_folder
     from client.sources import CohortSource
 

@@ -9,5 +9,6 @@ Invariants:
 """
 
 from deploy.phantom.hospitals import write_hospitals
+from deploy.phantom.phantom import write_phantom
 
-__all__ = ["write_hospitals"]
+__all__ = ["write_hospitals", "write_phantom"]

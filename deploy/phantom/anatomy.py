@@ -91,7 +91,7 @@ def render(chest: Chest, shape: tuple[int, int], rng: np.random.Generator) -> Im
         shape: Height and width in pixels.
         rng: How the patient stands at this exposure.
     """
-    x, y = _grid(shape, shift=rng.normal(0, 0.02, 2), turn=rng.normal(0, 0.02))
+    x, y = grid(shape, shift=rng.normal(0, 0.02, 2), turn=rng.normal(0, 0.02))
     heart = chest.heart.cover(x, y)
     air = (_lung_cover(chest, 0, x, y) + _lung_cover(chest, 1, x, y)) * (1 - 0.85 * heart)
     darkening = AERATED * (1 - _lesion_cover(chest, x, y)) - _ribs(chest, x, y) - _vessels(chest, x, y, rng)
@@ -150,7 +150,7 @@ def _draw_free_place(rng: np.random.Generator, chest: Chest) -> tuple[float, flo
             return float(x), float(y)
 
 
-def _grid(shape: tuple[int, int], shift: NDArray[np.float64], turn: float) -> tuple[Image, Image]:
+def grid(shape: tuple[int, int], shift: NDArray[np.float64], turn: float) -> tuple[Image, Image]:
     """Places x and y of every pixel's centre for a patient who stands shifted and turned (radians)."""
     height, width = shape
     rows = (2 * np.arange(height) + 1 - height) / height

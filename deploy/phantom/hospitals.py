@@ -7,31 +7,21 @@ Layout: ``manifest.csv`` with the columns path, site, patient_id, split and labe
 from __future__ import annotations
 
 import csv
-import errno
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import DiskFull, OutputExists, OutputUnwritable
 from deploy.phantom.anatomy import draw_chest, render
+from deploy.phantom.folder import draw_test_patients, new_folder, site_name
 from deploy.phantom.radiograph import Radiograph
 from deploy.phantom.scanner import Scanner, scanner_of
-
-NAMES = (
-    *("alder", "birch", "cedar", "dogwood", "elm", "fir", "ginkgo", "hazel", "ivy", "juniper"),
-    *("katsura", "larch", "maple", "nutmeg", "oak", "pine", "quince", "rowan", "spruce", "tamarack"),
-    *("umbrella-pine", "viburnum", "willow", "xylosma", "yew", "zelkova"),
-)
 
 PREVALENCES = (0.5, 0.4, 0.55, 0.45)
 """Part of the patients with a lesion at the first sites; every further one draws its own."""
 
-TEST_SHARE = 0.3
 SECOND_IMAGE_SHARE = 0.2
 
 
@@ -63,7 +53,7 @@ def write_hospitals(out: Path, *, sites: int, seed: int = 0, patients: int = 80)
     """
     if sites < 1 or patients < 4 or seed < 0:
         raise ValueError("at least 1 site, 4 patients and a seed of 0 or more are needed")
-    with _new_folder(out) as folder:
+    with new_folder(out) as folder:
         rows = [row for site in range(sites) for row in _write_hospital(folder, site, seed, patients)]
         with (folder / "manifest.csv").open("w", encoding="utf-8", newline="") as stream:
             writer = csv.writer(stream, lineterminator="\n")
@@ -75,11 +65,11 @@ def write_hospitals(out: Path, *, sites: int, seed: int = 0, patients: int = 80)
 def _write_hospital(folder: Path, site: int, seed: int, patients: int) -> Iterator[Row]:
     """The manifest rows of one hospital, each after its file has been written."""
     rng = np.random.default_rng([seed, site])
-    name = _site_name(site)
+    name = site_name(site)
     scanner = scanner_of(site, rng)
     drawn = rng.uniform(0.35, 0.6)
     labels = _draw_labels(rng, patients, PREVALENCES[site] if site < len(PREVALENCES) else drawn)
-    in_test = _draw_test_patients(rng, labels)
+    in_test = draw_test_patients(rng, labels)
     for number in range(patients):
         patient_id = f"{name}-{number + 1:04d}"
         split, label = ("test" if in_test[number] else "train"), int(labels[number])
@@ -111,43 +101,7 @@ def _write_patient(
         yield path
 
 
-def _site_name(site: int) -> str:
-    """A tree, and from the second walk through the list on its number."""
-    walk, place = divmod(site, len(NAMES))
-    return NAMES[place] if walk == 0 else f"{NAMES[place]}-{walk + 1}"
-
-
 def _draw_labels(rng: np.random.Generator, patients: int, prevalence: float) -> NDArray[np.int64]:
     """(patients,) labels in random order, at least two of each class."""
     diseased = min(max(round(prevalence * patients), 2), patients - 2)
     return rng.permutation(np.repeat([0, 1], [patients - diseased, diseased]))
-
-
-def _draw_test_patients(rng: np.random.Generator, labels: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """(patients,) whether the patient is for testing: of each class the same share, and at least one."""
-    in_test = np.zeros(len(labels), dtype=np.bool_)
-    for label in (0, 1):
-        members = rng.permutation(np.flatnonzero(labels == label))
-        in_test[members[: max(1, round(TEST_SHARE * len(members)))]] = True
-    return in_test
-
-
-@contextmanager
-def _new_folder(out: Path) -> Iterator[Path]:
-    """A folder that takes the name `out` when the block ends well, and vanishes when it does not."""
-    target = out.resolve()
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise OutputExists(f"{out} already holds something", hint="Choose another --out.")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as scratch:
-            folder = Path(scratch) / target.name  # inside, because the scratch folder itself is private
-            folder.mkdir()
-            yield folder
-            if target.exists():
-                target.rmdir()
-            folder.rename(target)
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise DiskFull(f"no space left for {out}") from error
-        raise OutputUnwritable(f"{out}: {error.strerror}") from error

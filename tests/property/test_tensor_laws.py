@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from client.dicom.decoding.display import brightness
 from client.dicom.pixels import Display, Window
-from client.tensors import Pictures, batch_steps, picture_steps, record_steps
+from client.records import record_steps
+from client.tensors import Pictures, batch_steps, picture_steps
 from common.sequences import standardise
 from common.study import Study, parse_study
 
@@ -74,7 +75,7 @@ def test_brightness_is_that_of_the_display(seed: int, shown: list[Display], aske
     frames = stack(seed, len(shown), 2, 9, 9).astype(dtype)
     sequence = study({"kind": "frames", "size": 9}, asked and {"window": asdict(asked)})
     cases = [Pictures(f, display, None, "P-ABC") for f, display in zip(frames, shown, strict=True)]
-    batch = batch_steps(cases, [0] * len(cases), sequence, CPU)
+    batch = batch_steps(cases, torch.tensor([0] * len(cases)), sequence, CPU)
     for steps, one, display in zip(batch.steps, frames, shown, strict=True):
         # As numpy shows it; a picture of nearly one brightness would only compare how it was rounded.
         grey = brightness(one, display, asked)
@@ -120,7 +121,7 @@ def test_turning_a_case_round_turns_its_field_round(
 def test_batch_is_its_cases_in_their_order(drawn: list[tuple[int, int, int]]) -> None:
     cases = [case(stack(seed, count, side, 12)) for seed, count, side in drawn]
     sequence = study({"kind": "slices", "size": 8})
-    batch = batch_steps(cases, [0] * len(cases), sequence, CPU)
+    batch = batch_steps(cases, torch.tensor([0] * len(cases)), sequence, CPU)
     assert batch.lengths.tolist() == [count for _, count, _ in drawn]
     for one, steps, length in zip(cases, batch.steps, batch.lengths, strict=True):
         torch.testing.assert_close(steps[:length], picture_steps(one, sequence, CPU), atol=1e-4, rtol=0)

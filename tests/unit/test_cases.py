@@ -36,6 +36,7 @@ from common.study import Study
 
 MakeStudy = Callable[..., Study]
 CPU = torch.device("cpu")
+SOURCE = ManifestSource(Path("manifest.csv"), "elm")
 
 
 def rows(text: str) -> list[Row]:
@@ -82,8 +83,8 @@ def test_cases_are_counted_by_class_and_patient(make_study: MakeStudy) -> None:
     cases = site_cases(manifest, "elm", study)
     assert lines(cases.train) == ["manifest line 2", "manifest line 3", "manifest line 4"]
     assert lines(cases.test) == ["manifest line 6"]
-    assert labels(cases.train, study) == (2, 1)
-    assert labels(cases.test, study) == (0, 1)
+    assert labels(cases.train, study, SOURCE) == (2, 1)
+    assert labels(cases.test, study, SOURCE) == (0, 1)
     assert patients(cases.train) == 2
 
 
@@ -96,7 +97,7 @@ def test_a_study_may_test_on_the_validation_split(make_study: MakeStudy) -> None
 def test_two_stored_values_may_mean_one_class(make_study: MakeStudy) -> None:
     study = make_study(study={"labels": {"0": "normal", "1": "lesion", "2": "lesion"}})
     cases = site_cases(Manifest.of(Path("/"), rows("train:p1:2 train:p2:1 test:p3:0")), "elm", study)
-    assert labels(cases.train, study) == (0, 2)
+    assert labels(cases.train, study, SOURCE) == (0, 2)
 
 
 @pytest.mark.parametrize(

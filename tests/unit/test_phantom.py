@@ -15,7 +15,8 @@ from client.images import read_image
 from common.errors import DiskFull, OutputExists, OutputUnwritable
 from deploy.phantom import write_hospitals
 from deploy.phantom.anatomy import draw_chest, render
-from deploy.phantom.hospitals import NAMES, Row
+from deploy.phantom.folder import NAMES
+from deploy.phantom.hospitals import Row
 from deploy.phantom.radiograph import Radiograph
 from deploy.phantom.scanner import CATALOGUE, Scanner, scanner_of
 
@@ -182,8 +183,8 @@ def test_too_few_are_refused(wrong: dict[str, int], tmp_path: Path) -> None:
 
 
 def test_more_sites_than_names_get_numbers() -> None:
-    from deploy.phantom.hospitals import _site_name
+    from deploy.phantom.folder import site_name
 
-    names = [_site_name(site) for site in range(3 * len(NAMES))]
+    names = [site_name(site) for site in range(3 * len(NAMES))]
     assert len(set(names)) == len(names)
     assert names[len(NAMES)] == "alder-2"

@@ -30,7 +30,7 @@ from common.study import (
 from common.study.data import Window
 from common.study.federation import DEFAULT_FRACTION, MEAN_STRATEGIES
 from common.study.privacy import Privacy, SitePrivacy
-from common.study.sequence import Frames, Rows, Sequence, Slices, Steps, Variable
+from common.study.sequence import Frames, Rows, Sequence, Slices, Steps, Variable, Views
 
 MakeStudy = Callable[..., Study]
 HEAD = {"name": "x", "labels": {"0": "normal", "1": "abnormal"}}
@@ -107,7 +107,8 @@ def uncommented(kind: str) -> Study:
         Patches(size=128, patch=16, pixel_spacing_mm=1.5),
         Slices(pixel_spacing_mm=1.5, slice_spacing_mm=5.0, max_steps=400),
         Frames(pixel_spacing_mm=1.5, max_steps=400),
-        Steps(variables={"heart_rate": Variable(centre=80, scale=20)}, max_steps=400),
+        Steps(variables={"heart_rate": Variable(centre=80, scale=20)}, every=60.0, max_steps=400),
+        Views(pixel_spacing_mm=1.5, max_steps=400),
     ],
     ids=lambda s: str(s.kind),
 )
@@ -537,6 +538,7 @@ OTHERWISE: dict[str, Any] = {
     "data.min_test_cases": 2,
     "data.test_split": "val",
     "data.window": {"centre": 40.0, "width": 400.0},
+    "data.max_boxes": 3,
     "sequence.kind": "patches",
     "sequence.size": 64,
     "sequence.pixel_spacing_mm": 0.5,
@@ -582,9 +584,10 @@ OTHERWISE: dict[str, Any] = {
     "privacy": {"target_epsilon": 8.0},
     "federation.strategy.name": "fedmedian",
 }
-# See the tests of codecs for the second, those of models and of training for the others.
+# See tests/unit/test_study_tasks.py for the first two, and the tests of codecs, models and training.
 ONLY_VALUE = {
     "study.task",
+    "study.several_labels",
     "federation.codec_fraction",
     "model.residual",
     "model.layer_norm",

@@ -35,6 +35,7 @@ from common.tasks import (
     evaluation_content,
     read_about,
     read_contribution,
+    read_description,
     read_evaluation,
     read_refusal,
     refusal_content,
@@ -389,6 +390,30 @@ def test_evaluation_with_an_impossible_loss_is_invalid(loss: float) -> None:
 def test_evaluation_of_another_number_of_classes_is_invalid() -> None:
     with pytest.raises(TaskInvalid):
         read_evaluation(evaluation_content(EVALUATION), 3)
+
+
+@pytest.mark.parametrize(
+    ("counts", "exclusive", "fits"),
+    [
+        ((1, 2), True, True),
+        ((2, 2), True, False),
+        ((2, 2), False, True),
+        ((0, 0), False, True),
+        ((3, 3), False, True),
+        ((4, 0), False, False),
+        ((-1, 2), False, False),
+    ],
+)
+def test_classes_add_up_to_the_cases_only_where_a_case_has_one(
+    counts: tuple[int, int], exclusive: bool, fits: bool
+) -> None:
+    """Of 3 training cases."""
+    content = description_content(replace(DESCRIPTION, train_labels=counts))
+    if fits:
+        assert read_description(content, 2, exclusive=exclusive).train_labels == counts
+    else:
+        with pytest.raises(TaskInvalid):
+            read_description(content, 2, exclusive=exclusive)
 
 
 # --- what a description tells its reader

@@ -14,7 +14,8 @@ from PIL import Image
 from client import tensors
 from client.dicom.pixels import Display, Window
 from client.images import read_image, resize
-from client.tensors import Pictures, batch_steps, picture_steps, record_steps
+from client.records import record_steps
+from client.tensors import Pictures, batch_steps, picture_steps
 from common.errors import CaseTooWide, CohortUnsuitable
 from common.sequences import standardise, to_steps
 from common.study import Patches, Rows, Study, parse_study
@@ -303,7 +304,7 @@ def test_batch_gives_each_case_the_steps_it_has_alone() -> None:
         case(stack(3, 20, 16, seed=5), Display(window=Window(50, 40, "sigmoid"))),
     ]
     sequence = study({"kind": "slices", "size": 8})
-    batch = batch_steps(cases, [0, 1, 1, 0, 1], sequence, CPU)
+    batch = batch_steps(cases, torch.tensor([0, 1, 1, 0, 1]), sequence, CPU)
     assert batch.lengths.tolist() == [3, 5, 3, 3, 3]
     assert batch.targets.tolist() == [0, 1, 1, 0, 1]
     assert batch.steps.shape == (5, 5, 64)
@@ -313,22 +314,22 @@ def test_batch_gives_each_case_the_steps_it_has_alone() -> None:
 
 
 def test_batch_of_no_cases_is_empty() -> None:
-    assert len(batch_steps([], [], study({"kind": "slices", "size": 8}), CPU)) == 0
+    assert len(batch_steps([], torch.zeros(0), study({"kind": "slices", "size": 8}), CPU)) == 0
 
 
 def test_batch_names_the_case_that_does_not_fit() -> None:
     cases = [case(stair(2), name="P-ONE"), case(stair(3), name="P-TWO")]
     with pytest.raises(CaseTooWide, match="P-TWO"):
-        batch_steps(cases, [0, 1], study({"kind": "frames", "size": 8, "max_steps": 2}), CPU)
+        batch_steps(cases, torch.tensor([0, 1]), study({"kind": "frames", "size": 8, "max_steps": 2}), CPU)
 
 
 def test_large_cases_are_shown_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
     cases, sequence = [case(stack(7, 20, 16, seed=s)) for s in range(3)], study({"kind": "slices", "size": 8})
-    whole = batch_steps(cases, [0, 1, 0], sequence, CPU)
+    whole = batch_steps(cases, torch.tensor([0, 1, 0]), sequence, CPU)
     for pixels in (1, 20 * 16 * 2):
         monkeypatch.setattr(tensors, "CHUNK_PIXELS", pixels)
         torch.testing.assert_close(
-            batch_steps(cases, [0, 1, 0], sequence, CPU).steps, whole.steps, atol=1e-5, rtol=0
+            batch_steps(cases, torch.tensor([0, 1, 0]), sequence, CPU).steps, whole.steps, atol=1e-5, rtol=0
         )
 
 
@@ -362,7 +363,7 @@ def test_picture_of_a_cohort_is_that_of_a_manifest(tmp_path: Path, sequence: dic
 def test_chest_x_rays_of_a_cohort_are_those_of_the_manifest(data_folder: Path) -> None:
     asked = study({"kind": "rows", "size": 96})
     paths = sorted((data_folder / "images" / "cxr" / "nihcc").glob("*.png"))[:20]
-    found = batch_steps([of_cohort(path) for path in paths], [0] * len(paths), asked, CPU).steps
+    found = batch_steps([of_cohort(path) for path in paths], torch.tensor([0] * len(paths)), asked, CPU).steps
     assert len(found) == 20
     for path, steps in zip(paths, found, strict=True):
         np.testing.assert_allclose(steps.numpy(), of_manifest(path, asked), atol=1e-4)
