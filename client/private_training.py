@@ -204,7 +204,7 @@ class _Steps:
             if local.augmentation is not None:
                 batch = local.augmentation.changed(batch, seed)
             with mixed_precision(local.training, batch.device):
-                output = self._model(batch.steps, batch.lengths)
+                output = self._model.on(batch)
             each = local.learning.losses(output, batch)
             return each / part.sizes[part.units].to(each.device)
 

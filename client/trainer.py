@@ -207,7 +207,7 @@ class _Steps:
             batch = plan.augmentation.changed(batch, derive_seed(plan.seed, "augmentation", len(self.losses)))
         set_rate(self.optimizer, plan.rate(done))
         with mixed_precision(plan.training, self._cases.device):
-            loss = plan.learning.loss(model(batch.steps, batch.lengths), batch)
+            loss = plan.learning.loss(model.on(batch), batch)
         self.optimizer.zero_grad()
         torch.autograd.backward(loss + _proximal(model, self._base, plan.proximal_mu) if self._base else loss)
         if plan.training.clip_grad_norm is not None:
@@ -245,7 +245,7 @@ def outputs(model: SequenceModel, cases: Cases) -> Iterator[tuple[torch.Tensor, 
     chunks = torch.split(torch.arange(len(cases)), max(1, min(EVALUATION_BATCH, EVALUATION_BYTES // each)))
     for chunk in chunks if len(cases) else ():
         batch = cases.take(chunk)
-        yield model(batch.steps, batch.lengths), batch
+        yield model.on(batch), batch
 
 
 def predict(model: SequenceClassifier, cases: Cases, *, uncertain: bool = False) -> torch.Tensor:

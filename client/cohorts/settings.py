@@ -209,9 +209,11 @@ models = ["gru", "lstm", "rnn", "gru_d", "conv_gru", "conv_lstm"]
 # hours = "20:00-06:00"    # when training and tests begin, by this machine's clock; always if left away.
                            # What runs when they end goes on until it is done
 # quarantine_threshold = 0.05   # for studies, where it shall be below quarantine_limit above
-metrics = ["loss", "base-loss", "test-loss", "confusion", "calibration", "score-histogram"]
-                           # what may leave besides updates and counts; a study that sends others is refused,
-                           # and every study sends the last four
+metrics = ["loss", "base-loss", "test-loss", "confusion", "calibration", "score-histogram",
+           "generation-counts", "risk-counts"]
+                           # what may leave besides updates and counts; a study that sends others is refused.
+                           # Every study sends test-loss; a classification the three after it, a generation
+                           # its own counts, a risk all but those
 # max_update_norm = 10.0   # larger updates are scaled down to it before they leave
 gpu_share = 1.0            # share of a GPU's memory that training may take
 """

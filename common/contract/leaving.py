@@ -8,7 +8,16 @@ from typing import Literal, get_args
 
 from common.study import Federation, Privacy, Study
 
-Metric = Literal["loss", "base-loss", "test-loss", "confusion", "calibration", "score-histogram"]
+Metric = Literal[
+    "loss",
+    "base-loss",
+    "test-loss",
+    "confusion",
+    "calibration",
+    "score-histogram",
+    "generation-counts",
+    "risk-counts",
+]
 Leaf = Literal["description", "update", "weight", "spending", "clip-norm", "steps"] | Metric
 When = Literal["once", "every round", "every test", "every test, and once of validation cases"]
 
@@ -28,7 +37,18 @@ _WORDS: dict[Leaf, str] = {
     "confusion": "test cases by true and predicted class",
     "calibration": "test cases by confidence of the prediction",
     "score-histogram": "test cases by score, in 512 bins",
+    "generation-counts": "test pictures of each class, their pixels, and their summed likelihood",
+    "risk-counts": "test cases by score after a quarter, half and three quarters of their steps; "
+    "numbers of pairs of test cases that the scores put in the right order",
 }
+
+_OF_CLASSES: tuple[Leaf, ...] = ("test-loss", "confusion", "calibration", "score-histogram")
+_TESTED: dict[str, tuple[Leaf, ...]] = {
+    "classification": _OF_CLASSES,
+    "generation": ("test-loss", "generation-counts"),
+    "risk": (*_OF_CLASSES, "risk-counts"),
+}
+"""What counts of test cases leave, by the task of a study."""
 
 _NEXT = "what this leaves out is added to the next one"
 
@@ -99,9 +119,8 @@ def _of_tests(study: Study) -> Iterator[Leaving]:
     privacy = study.privacy
     epsilon = privacy.evaluation_epsilon if privacy is not None else None
     noise = "" if epsilon is None else f"noise for epsilon {epsilon:g} over all tests"
-    tested: tuple[Leaf, ...] = ("test-loss", "confusion", "calibration", "score-histogram")
     when: When = "every test, and once of validation cases" if study.calibrates else "every test"
-    yield from (Leaving(what, when, noise) for what in tested)
+    yield from (Leaving(what, when, noise) for what in _TESTED[study.study.task])
 
 
 def _training_noise(privacy: Privacy) -> str:

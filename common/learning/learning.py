@@ -8,6 +8,8 @@ from typing import Protocol
 import torch
 
 from common.learning.classification import Classification
+from common.learning.generation import Generation
+from common.learning.risk import Risk
 from common.learning.several_labels import SeveralLabels
 from common.metrics import EvaluationSums
 from common.sequences import SequenceBatch
@@ -39,6 +41,8 @@ class Learning(Protocol):
 TASKS: dict[str, Callable[[Study, tuple[float, ...]], Learning]] = {
     "classification": Classification,
     "several labels": SeveralLabels,
+    "generation": Generation,
+    "risk": Risk,
 }
 """By what a study learns: its task, or a classification with several labels a case."""
 

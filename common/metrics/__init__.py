@@ -4,9 +4,11 @@ from common.metrics.bootstrap import intervals
 from common.metrics.calibrated import before_and_after
 from common.metrics.calibration import Calibration, fitted
 from common.metrics.classification import ClassificationSums, Metrics, curves_of, metrics_of
+from common.metrics.generation import GenerationSums
 from common.metrics.kinds import sums_kind, sums_of
 from common.metrics.ranking import Ranking
 from common.metrics.reliability import CALIBRATION_BINS
+from common.metrics.risk import RiskSums
 from common.metrics.several_labels import SeveralLabelsSums
 from common.metrics.sums import EvaluationSums, Figure
 
@@ -16,10 +18,12 @@ __all__ = [
     "ClassificationSums",
     "EvaluationSums",
     "Figure",
+    "GenerationSums",
     "Metrics",
     "Ranking",
     "SeveralLabelsSums",
     "before_and_after",
+    "RiskSums",
     "curves_of",
     "fitted",
     "intervals",

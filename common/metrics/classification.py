@@ -37,6 +37,7 @@ class ClassificationSums(EvaluationSums):
     ROWS: ClassVar[frozenset[str]] = frozenset({"scores", "labels"})
     FIGURES: ClassVar[tuple[Figure, ...]] = (
         Figure("auroc", "AUROC"),
+        Figure("auprc", "AUPRC"),
         Figure("accuracy", "Accuracy"),
         Figure("balanced_accuracy", "Balanced accuracy", brief=""),
         Figure("f1", "F1"),

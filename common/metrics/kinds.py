@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from common.metrics.classification import ClassificationSums
+from common.metrics.generation import GenerationSums
+from common.metrics.risk import RiskSums
 from common.metrics.several_labels import SeveralLabelsSums
 from common.metrics.sums import Array, EvaluationSums
 from common.study import Study
@@ -12,6 +14,8 @@ from common.study import Study
 KINDS: dict[str, type[EvaluationSums]] = {
     "classification": ClassificationSums,
     "several labels": SeveralLabelsSums,
+    "generation": GenerationSums,
+    "risk": RiskSums,
 }
 """By what a study learns: its task, or a classification with several labels a case."""
 

@@ -2,7 +2,18 @@
 
 from common.models.build import build_model, initial_weights
 from common.models.classifier import SequenceClassifier
+from common.models.generator import RowGenerator
 from common.models.model import SequenceModel
+from common.models.risk import RiskModel
 from common.models.state import load_state, state_of
 
-__all__ = ["SequenceClassifier", "SequenceModel", "build_model", "initial_weights", "load_state", "state_of"]
+__all__ = [
+    "RiskModel",
+    "RowGenerator",
+    "SequenceClassifier",
+    "SequenceModel",
+    "build_model",
+    "initial_weights",
+    "load_state",
+    "state_of",
+]

@@ -12,11 +12,13 @@ from torch import nn
 from common.models.cells import GRUD, ConvGRU, ConvLSTM, Recurrent, Stack
 from common.models.classifier import SequenceClassifier
 from common.models.encoders import Encoder, FrameEncoder, NoEncoder, RowEncoder
+from common.models.generator import RowGenerator
 from common.models.hog import HogFrames, HogRows
 from common.models.maps import FrameMaps
 from common.models.model import SequenceModel
 from common.models.monai_frames import MonaiFrames
 from common.models.pooling import AttentionPool, LastPool, MaxPool, MeanPool
+from common.models.risk import RiskModel
 from common.private.recurrent import GRU, LSTM, RNN
 from common.seeds import derive_seed
 from common.study import Model, Rows, Study
@@ -37,9 +39,21 @@ def _classifier(study: Study) -> SequenceClassifier:
     return SequenceClassifier(encoder, _recurrent(model, encoder.features), pooling, classes, model.dropout)
 
 
+def _generator(study: Study) -> RowGenerator:
+    model, width = study.model, study.sequence.frame[1]
+    return RowGenerator(_recurrent(model, width), width, len(study.study.classes), model.dropout)
+
+
+def _risk(study: Study) -> RiskModel:
+    model, encoder = study.model, _encoder(study.model, study.sequence)
+    return RiskModel(encoder, _recurrent(model, encoder.features), model.dropout)
+
+
 HEADS: dict[str, Callable[[Study], SequenceModel]] = {
     "classification": _classifier,
     "several labels": _classifier,
+    "generation": _generator,
+    "risk": _risk,
 }
 """By what a study learns."""
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from common.models.cells import OfLengths, Recurrent, run
 from common.models.encoders import Encoder
+from common.sequences import SequenceBatch
 
 
 class SequenceModel(nn.Module, ABC):
@@ -39,6 +40,11 @@ class SequenceModel(nn.Module, ABC):
             steps: (B, T, F) float32, zeros behind each case's length.
             lengths: (B,) int64 on the CPU, at least 1.
         """
+
+    def on(self, batch: SequenceBatch) -> torch.Tensor:
+        """What the model makes of a batch; one that also needs what a case is of is given it here."""
+        output: torch.Tensor = self(batch.steps, batch.lengths)
+        return output
 
     def states(self, steps: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, T', width) what the recurrent stack gives of each step, and the lengths behind the encoder.

@@ -17,11 +17,9 @@ from common.study.head import Head
 from common.study.model import Model
 from common.study.privacy import Privacy
 from common.study.section import Section, with_default
-from common.study.sequence import Frames, Patches, Rows, Sequence, Slices, Steps
+from common.study.sequence import Rows, Sequence
+from common.study.task_fitting import task_misfit
 from common.study.training import Training
-
-BUILT = ("classification", "several labels")
-"""What a study may learn: it has a model, a loss and counts."""
 
 _CALIBRATED = ("classification", "several labels")
 """What a study learns that has a probability of a class for each case."""
@@ -46,17 +44,9 @@ class Study(Section):
 
     @model_validator(mode="after")
     def _task_fits(self) -> Study:
-        if self.study.learns not in BUILT:
-            raise ValueError(
-                f"task {self.study.learns}: this release has no model for it; it has {', '.join(BUILT)}"
-            )
-        if self.study.task in ("segmentation", "generation") and isinstance(self.sequence, Steps):
-            raise ValueError(f"{self.study.task} is of pictures; a sequence of steps has none")
-        if self.study.task == "detection" and not isinstance(self.sequence, Frames | Slices | Patches):
-            raise ValueError(
-                f"a box stands at a frame, a slice or a patch: detection takes a sequence of kind frames, "
-                f"slices or patches, not {self.sequence.kind}"
-            )
+        reason = task_misfit(self.study.learns, self.sequence, self.model)
+        if reason:
+            raise ValueError(reason)
         return self
 
     @model_validator(mode="after")
@@ -107,10 +97,6 @@ class Study(Section):
             raise ValueError(
                 "class_weights weigh classes of which a case has one; several_labels has none such"
             )
-        if self.privacy is not None and self.privacy.evaluation_epsilon is not None:
-            raise ValueError(
-                "privacy.evaluation_epsilon puts noise on counts of one class a case, not of several labels"
-            )
         return self
 
     @model_validator(mode="after")
@@ -131,6 +117,11 @@ class Study(Section):
             raise ValueError("class_weights are counted from patients' labels, which [privacy] protects")
         if self.training.sampling != "natural":
             raise ValueError("sampling goes by patients' labels, which [privacy] protects; leave it natural")
+        if self.privacy.evaluation_epsilon is not None and self.study.learns != "classification":
+            raise ValueError(
+                "privacy.evaluation_epsilon puts noise on counts of one class a case, and is not built for "
+                f"{self.study.learns}"
+            )
         if self.privacy.at_sites:
             self._check_private_training()
         if self.privacy.sites is not None:

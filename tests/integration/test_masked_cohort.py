@@ -15,7 +15,7 @@ from client.cohorts.home import Home
 from client.cohorts.rules import Rules
 from client.sources import CohortSource
 from common.errors import CohortEmpty
-from common.study import Study, parse_study, sections
+from common.study import Study, parse_study
 from tests.unit.cohorts.archives import laid, taken, volume
 
 SLICES = Rules("slices", test_share=0.0)
@@ -24,7 +24,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(autouse=True)
 def built(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sections, "BUILT", ("segmentation", "detection"))
+    monkeypatch.setattr(task_fitting, "BUILT", ("segmentation", "detection"))
 
 
 def study_of(task: str, **sequence: Any) -> Study:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from common.metrics import ClassificationSums, metrics_of
+from common.metrics import ClassificationSums, GenerationSums, RiskSums, metrics_of
 
 COUNTS = ("confusion", "calibration", "histogram")
 
@@ -84,3 +84,36 @@ def test_every_figure_is_within_its_range(sites: list[tuple[NDArray[Any], NDArra
     assert brier is None or -1e-12 <= brier <= 2 + 1e-12
     shares = [v for name, v in figures.items() if name not in ("n", "labels") and v is not None]
     assert all(-1e-12 <= share <= 1 + 1e-12 for share in shares)
+
+
+@given(st.integers(0, 2**32 - 1), st.lists(st.integers(0, 12), min_size=1, max_size=4), st.booleans())
+def test_risks_of_the_sites_add_but_for_pairs_between_them(seed: int, sizes: list[int], keep: bool) -> None:
+    rng = np.random.default_rng(seed)
+    n = sum(sizes)
+    risks, lengths = rng.random((n, 5)), rng.integers(1, 6, n)
+    outcomes = np.stack([rng.integers(0, 2, n), rng.integers(-1, 6, n)], axis=1).astype(float)
+    ends = np.cumsum(sizes)[:-1]
+    parts = zip(*(np.split(array, ends) for array in (risks, lengths, outcomes)), strict=True)
+    total = RiskSums.total([RiskSums.observed(*part, keep=keep) for part in parts])
+    together = RiskSums.observed(risks, lengths, outcomes, keep=keep)
+    total.check(2)
+    assert_same_counts(total, together)
+    assert np.array_equal(total.early, together.early)
+    assert (total.pairs <= together.pairs).all()
+    assert len(sizes) > 1 or np.array_equal(total.pairs, together.pairs)
+
+
+@given(st.integers(0, 2**32 - 1), st.lists(st.integers(0, 12), min_size=1, max_size=4))
+def test_bits_of_the_sites_are_those_of_all_pictures(seed: int, sizes: list[int]) -> None:
+    rng = np.random.default_rng(seed)
+    nats, labels = rng.random(sum(sizes)) * 500, rng.integers(0, 3, sum(sizes))
+    pixels, ends = rng.integers(50, 90, sum(sizes)), np.cumsum(sizes)[:-1]
+    parts = zip(*(np.split(array, ends) for array in (nats, pixels, labels)), strict=True)
+    total = GenerationSums.total([GenerationSums.count(*part, 3) for part in parts])
+    total.check(3)
+    together = GenerationSums.count(nats, pixels, labels, 3)
+    classes = ("a", "b", "c")
+    one, other = total.figures(classes), together.figures(classes)
+    assert one.pop("bits_per_dim_by_class") == pytest.approx(other.pop("bits_per_dim_by_class"))
+    assert one.pop("labels") == other.pop("labels")
+    assert one == pytest.approx(other)

@@ -79,11 +79,11 @@ def test_metrics_are_scikit_learn_s(classes: int, levels: int, seed: int) -> Non
         "accuracy": reference.accuracy_score(labels, guess),
         "balanced_accuracy": reference.balanced_accuracy_score(labels, guess),
         "auroc": one_vs_rest(scores, labels),
+        "auprc": average_precision(scores, labels),
         "f1": reference.f1_score(labels, guess, **averaged),
         "recall": reference.recall_score(labels, guess, **averaged),
         "precision": reference.precision_score(labels, guess, **averaged),
         "calibration_error": calibration_error(scores, labels),
-        "auprc": average_precision(scores, labels),
         "specificity": specificity(guess, labels, classes),
         "brier": np.mean(np.square(scores - np.eye(classes)[labels]).sum(axis=1)),
     }

@@ -14,7 +14,7 @@ from client.cases import decode
 from client.sources import ManifestSource
 from common.errors import InvalidValue
 from common.sequences import NO_TARGET, SequenceBatch
-from common.study import Study, parse_study, sections
+from common.study import Study, parse_study
 from deploy.federation import resolve
 from deploy.phantom import write_phantom
 from deploy.phantom.courses import draw_outcome, hazard
@@ -49,7 +49,7 @@ CPU = torch.device("cpu")
 @pytest.fixture(autouse=True)
 def all_built(monkeypatch: pytest.MonkeyPatch) -> None:
     built = ("classification", "segmentation", "detection", "generation", "risk", "several labels")
-    monkeypatch.setattr(sections, "BUILT", built)
+    monkeypatch.setattr(task_fitting, "BUILT", built)
 
 
 def study_of(task: str, sequence: dict[str, Any]) -> Study:

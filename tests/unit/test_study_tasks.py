@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from common.errors import InvalidValue
-from common.study import Study, digest, parse_study, sections, to_canonical
+from common.study import Study, digest, parse_study, to_canonical
 
 TASKS = ("classification", "segmentation", "detection", "generation", "risk")
 TWO = {"0": "none", "1": "lesion"}
@@ -16,7 +16,7 @@ TWO = {"0": "none", "1": "lesion"}
 @pytest.fixture
 def all_built(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every task has a model, so that what else is asked of it is seen."""
-    monkeypatch.setattr(sections, "BUILT", (*TASKS, "several labels"))
+    monkeypatch.setattr(task_fitting, "BUILT", (*TASKS, "several labels"))
 
 
 def of(task: str, labels: dict[str, str] = TWO, kind: str = "frames", **head: Any) -> Study:
@@ -29,7 +29,7 @@ def of(task: str, labels: dict[str, str] = TWO, kind: str = "frames", **head: An
 
 @pytest.mark.parametrize("task", [*TASKS, "several labels"])
 def test_what_is_not_built_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, task: str) -> None:
-    monkeypatch.setattr(sections, "BUILT", ())
+    monkeypatch.setattr(task_fitting, "BUILT", ())
     several = task == "several labels"
     with pytest.raises(InvalidValue, match=f"task {task}: this release has no model"):
         of("classification" if several else task, several_labels=several)

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from common.study import Study, parse_study, sections
+from common.study import Study, parse_study
 
 TASKS = ("classification", "segmentation", "detection", "generation", "risk", "several labels")
 Save = Callable[[str, NDArray[Any]], str]
@@ -22,7 +22,7 @@ Written = Callable[[list[dict[str, str]]], Path]
 @pytest.fixture
 def any_study(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Study]:
     """A study of any task, whether this release has a model for it or not."""
-    monkeypatch.setattr(sections, "BUILT", TASKS)
+    monkeypatch.setattr(task_fitting, "BUILT", TASKS)
 
     def make(
         task: str = "classification",

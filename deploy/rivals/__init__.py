@@ -1,0 +1,1 @@
+"""What a task's model has to beat: simple methods that somebody would take instead."""
