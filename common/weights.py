@@ -31,6 +31,9 @@ Weights = Mapping[str, NDArray[Any]]
 PIECE = 2**17
 """Elements of an array that are worked at together: what fits into a cache, or nearly."""
 
+STUDY_TEXT = "consilium.study"
+"""Key under which a finished model's file holds its study's canonical text."""
+
 _DTYPES = {
     "BOOL": "|b1", "U8": "|u1", "I8": "|i1", "U16": "<u2", "I16": "<i2", "F16": "<f2", "U32": "<u4",
     "I32": "<i4", "F32": "<f4", "U64": "<u8", "I64": "<i8", "F64": "<f8",

@@ -23,8 +23,8 @@ from common.errors import (
 )
 from common.files import unwritable, write_atomically
 from common.models import initial_weights
-from common.study import Study, digest, load_study, to_toml
-from common.weights import Weights, save_weights
+from common.study import Study, digest, load_study, to_canonical, to_toml
+from common.weights import STUDY_TEXT, Weights, save_weights
 from common.weights import digest as weights_digest
 from server.averaging import mean_weights
 from server.calibration import calibration_of
@@ -257,7 +257,8 @@ def _prepare(out: Path, study: Study) -> None:
 
 
 def _keep_model(weights: Weights, plan: RunPlan, record: RunRecord) -> None:
-    about = _about(plan, plan.study.federation.rounds)
+    # Whoever is given this one file can use it: what it was trained for stands in it.
+    about = {**_about(plan, plan.study.federation.rounds), STUDY_TEXT: to_canonical(plan.study)}
     found = (record.final or {}).get("calibration")
     if found:
         known = {key: found[key] for key in ("form", "temperature", "bias", "threshold")}

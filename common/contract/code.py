@@ -90,6 +90,8 @@ OUTSIDE: tuple[str, ...] = (
     "client/cohorts/inspection.py",
     "client/cohorts/overview.py",
     "client/cohorts/quality/",
+    "client/explaining/",
+    "client/exporting/",
     "client/ledger/certificate.py",
     "client/ledger/filing.py",
     "client/ledger/guarantee.py",
@@ -97,6 +99,7 @@ OUTSIDE: tuple[str, ...] = (
     "client/ledger/sections.py",
     "client/link/",
     "client/pacs/",
+    "client/predicting/",
     "common/__init__.py",  # the release's number, and nothing else
     "common/balance.py",
     "common/checks/",

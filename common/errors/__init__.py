@@ -13,6 +13,8 @@
     │   ├── NothingFound, LabelsInvalid, RecordsInvalid, MasksInvalid
     │   ├── CohortUnknown, CohortDiffers, CohortUnsuitable, CohortHeldBack, CohortEmpty
     │   ├── CaseCorrupt, CaseTooWide
+    │   ├── ModelMissing, ModelWithoutStudy, ModelUnsuitable, TaskNotServed, ExportDiffers
+    │   ├── InputWithoutSpacing, InputManyFrames, InputTooSmall, InputBlank, InputOtherKind
     │   └── PacsUnreachable, PacsRefused, PacsIncomplete, PacsQueryTooWide
     ├── RunError                           5   a federation that cannot go on
     │   ├── SiteRefused, QuorumNotReached, StudyStopped, CoordinatorStopped, StudyUnfinished, NothingLearned
@@ -42,6 +44,18 @@ may name files and rows, and is shown only to the person at that machine. Exit s
 Consilium, 2 wrong usage, 130 an interruption.
 """
 
+from common.errors.application import (
+    ExportDiffers,
+    InputBlank,
+    InputManyFrames,
+    InputOtherKind,
+    InputTooSmall,
+    InputWithoutSpacing,
+    ModelMissing,
+    ModelUnsuitable,
+    ModelWithoutStudy,
+    TaskNotServed,
+)
 from common.errors.base import ConsiliumError, Refusal
 from common.errors.data import (
     CaseCorrupt,
@@ -271,4 +285,14 @@ __all__ = [
     "UnknownKey",
     "UpdateRefused",
     "WrongModality",
+    "ExportDiffers",
+    "InputBlank",
+    "InputManyFrames",
+    "InputOtherKind",
+    "InputTooSmall",
+    "InputWithoutSpacing",
+    "ModelMissing",
+    "ModelUnsuitable",
+    "ModelWithoutStudy",
+    "TaskNotServed",
 ]

@@ -6,7 +6,20 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli import attack, audit, bench, coordinator, phantom, privacy, run, site, study
+from deploy.cli import (
+    attack,
+    audit,
+    bench,
+    coordinator,
+    explain,
+    export,
+    phantom,
+    predict,
+    privacy,
+    run,
+    site,
+    study,
+)
 
 app = typer.Typer(
     name="consilium",
@@ -37,6 +50,9 @@ def _root(
 app.command("simulate", epilog=run.SIMULATE_EXAMPLE)(run.simulate)
 app.command("local", epilog=run.LOCAL_EXAMPLE)(run.local)
 app.command("phantom", epilog=phantom.EXAMPLE)(phantom.phantom)
+app.command("predict", epilog=predict.EXAMPLE)(predict.predict)
+app.command("explain", epilog=explain.EXAMPLE)(explain.explain)
+app.command("export", epilog=export.EXAMPLE)(export.export)
 app.command("bench", epilog=bench.EXAMPLE)(bench.bench)
 app.add_typer(study.app, name="study")
 app.add_typer(site.app, name="site")

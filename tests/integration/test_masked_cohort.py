@@ -15,7 +15,7 @@ from client.cohorts.home import Home
 from client.cohorts.rules import Rules
 from client.sources import CohortSource
 from common.errors import CohortEmpty
-from common.study import Study, parse_study
+from common.study import Study, parse_study, task_fitting
 from tests.unit.cohorts.archives import laid, taken, volume
 
 SLICES = Rules("slices", test_share=0.0)

@@ -12,7 +12,7 @@ from client.cases import decode, subgroups
 from client.manifest import read_manifest
 from common.errors import CohortUnsuitable, DataError, LabelsInvalid, RecordsInvalid, SitesOverruled
 from common.sequences import SequenceBatch
-from common.study import Study, parse_study
+from common.study import Study, parse_study, task_fitting
 from deploy.federation import FederationData, resolve_tables
 from deploy.record_tables import RecordTables
 

@@ -14,7 +14,7 @@ from client.cases import decode
 from client.sources import ManifestSource
 from common.errors import InvalidValue
 from common.sequences import NO_TARGET, SequenceBatch
-from common.study import Study, parse_study
+from common.study import Study, parse_study, task_fitting
 from deploy.federation import resolve
 from deploy.phantom import write_phantom
 from deploy.phantom.courses import draw_outcome, hazard

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from common.errors import InvalidValue
-from common.study import Study, digest, parse_study, to_canonical
+from common.study import Study, digest, parse_study, task_fitting, to_canonical
 
 TASKS = ("classification", "segmentation", "detection", "generation", "risk")
 TWO = {"0": "none", "1": "lesion"}

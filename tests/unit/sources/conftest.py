@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from common.study import Study, parse_study
+from common.study import Study, parse_study, task_fitting
 
 TASKS = ("classification", "segmentation", "detection", "generation", "risk", "several labels")
 Save = Callable[[str, NDArray[Any]], str]

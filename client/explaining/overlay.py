@@ -1,0 +1,61 @@
+"""Overlays of predictions as PNG files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from client.explaining.explanation import check_served, overlay_values
+from client.explaining.occlusion import field_of
+from client.explaining.pictures import grey_of, overlaid, png_of, sheet, smoothed, strongest_of
+from client.predicting.case import Given
+from client.predicting.model import TrainedModel
+from common.errors import TaskNotServed
+from common.files import unwritable, write_atomically
+from common.study import PictureSequence
+
+SMOOTHING = 32
+"""Attributions are shown as means over squares of a 32nd of the picture's side."""
+
+
+def write_overlay(folder: Path, model: TrainedModel, case: Given, target: str, number: int) -> Path:
+    """Write a case's picture under its integrated gradients as ``NUMBER.png``.
+
+    Args:
+        folder: Made if it is not there.
+        model: The model.
+        case: As it reads it.
+        target: The class that is explained.
+        number: Place of the case among the results; the file is called after it.
+
+    Raises:
+        TaskNotServed: It is no picture, or nothing of the kind is made of the model.
+        DiskFull, OutputUnwritable: It cannot be written.
+    """
+    check_served(model, target)
+    values = overlay_values(model, case, model.study.study.classes.index(target))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(folder, error) from None
+    path = folder / f"{number:04d}.png"
+    write_atomically(path, png_of(overlay(model, case, values)))
+    return path
+
+
+def overlay(model: TrainedModel, case: Given, values: torch.Tensor) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8: all pictures of a case under attributions (T, F).
+
+    Raises:
+        TaskNotServed: The model reads records.
+    """
+    sequence = model.study.sequence
+    if not isinstance(sequence, PictureSequence):
+        raise TaskNotServed("an overlay needs a picture, and the model reads records")
+    fields = field_of(case.steps, sequence)
+    shown = smoothed(field_of(values, sequence), max(1, sequence.size // SMOOTHING))
+    strongest = strongest_of(shown)
+    return sheet([overlaid(grey_of(f), v, strongest) for f, v in zip(fields, shown, strict=True)])

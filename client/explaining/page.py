@@ -1,0 +1,142 @@
+"""The page that a physician looks at: for each case what the model says, and what that rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from client.explaining.courses import courses
+from client.explaining.explanation import Explanation
+from client.explaining.occlusion import field_of
+from client.explaining.overlay import overlay
+from client.explaining.pictures import grey_of, image_of, overlaid, sheet, strongest_of
+from client.explaining.variables import variables
+from client.predicting.answer import Refused
+from client.predicting.model import TrainedModel
+from common.page.document import document, section
+from common.page.header import KeyFigure, Standing, badge, header, key_figures
+from common.page.markup import Child, Markup, joined, tag
+from common.page.tables import Column, Row, table
+from common.page.wording import metric, plural, signed
+from common.study import PictureSequence
+
+_STAYS = "This page shows patients' pictures or measurements. It stays in the hospital: do not send it on."
+_LIMITS = (
+    "Research software, no medical device. Red and blue show what moved this model, which need not be what "
+    "is ill: a model may look at a marker, a tube or the edge of the picture."
+)
+
+
+def render(model: TrainedModel, found: Sequence[Explanation], refused: Sequence[Refused] = ()) -> str:
+    """Explanations as one self-contained HTML document."""
+    name = model.study.study.name
+    return document(
+        f"{name}: explanations",
+        _header(model, found, refused),
+        [
+            section("refused", "Cases that were refused", _refused(refused)),
+            *(_case(model, each, number) for number, each in enumerate(found, start=1)),
+            section("reading", "How to read this page", _reading()),
+        ],
+        (_STAYS, _LIMITS),
+        skip="Skip to the first case",
+        package=__package__,
+    )
+
+
+def _header(model: TrainedModel, found: Sequence[Explanation], refused: Sequence[Refused]) -> Markup:
+    doubtful = [each for each in found if not (each.sanity.passed and each.attribution.complete)]
+    standing = Standing.warn if doubtful else Standing.good
+    status = badge("look at the checks" if doubtful else "checks passed", standing)
+    figures = (
+        KeyFigure("Cases", str(len(found)), f"{len(refused)} refused" if refused else ""),
+        KeyFigure("Model", model.digest[:12], "first digits of its digest"),
+        KeyFigure("Checks failed", str(len(doubtful)), "completeness or weights"),
+    )
+    lede = f"What the model of study {model.study.study.name} says of {plural(len(found), 'case')}, and why."
+    stays = tag("p", _STAYS, class_="stays")
+    return header("Explanations", status, model.study.study.name, lede, stays, key_figures(figures))
+
+
+def _refused(refused: Sequence[Refused]) -> Markup | None:
+    if not refused:
+        return None
+    columns = (Column("Case"), Column("Code", words=True), Column("Why", words=True))
+    return table("Refused", columns, [Row(r.name, (r.code, r.message)) for r in refused])
+
+
+def _case(model: TrainedModel, found: Explanation, number: int) -> Markup | None:
+    answer, key = found.answer, f"case-{number}"
+    share = metric(answer.probabilities[found.target], 2)
+    lede = tag(
+        "p",
+        f"Called {answer.decision}. Probability of {found.target}: {share}. "
+        f"Explained: what speaks for {found.target}.",
+    )
+    parts: list[Child] = [lede, _pictures(model, found, key), courses(found, key), _checks(found)]
+    if not isinstance(model.study.sequence, PictureSequence):
+        parts.insert(1, variables(model.study, found))
+    return section(key, f"{number}. {found.case.name}", joined(parts))
+
+
+def _pictures(model: TrainedModel, found: Explanation, key: str) -> Markup | None:
+    sequence = model.study.sequence
+    if not isinstance(sequence, PictureSequence):
+        return None
+    greys = [grey_of(field) for field in field_of(found.case.steps, sequence)]
+    lost = found.occlusion.parts
+    covered = [overlaid(grey, lost, strongest_of(lost)) for grey in greys]
+    plain = [grey[..., None].repeat(3, axis=2) for grey in greys]
+    shown = (
+        (sheet(plain), "As the model reads it", "The picture as the model reads it"),
+        (overlay(model, found.case, found.attribution.values), "Integrated gradients", "Attributions"),
+        (sheet(covered), "Occlusion", "Evidence lost under a square"),
+    )
+    wide = "wide" if len(greys) > 1 else None
+    figures = (
+        tag("figure", image_of(pixels, f"{alt}, case {key}"), tag("figcaption", words))
+        for pixels, words, alt in shown
+    )
+    return tag("div", joined(figures), class_=f"figures-row {wide or ''}".strip())
+
+
+def _checks(found: Explanation) -> Markup:
+    attribution = found.attribution
+    total = attribution.evidence - attribution.baseline
+    rows = [
+        Row("Log-odds of the class", (signed(attribution.evidence),)),
+        Row("Log-odds of an even grey picture or empty record", (signed(attribution.baseline),)),
+        Row("Difference that the attributions must add up to", (signed(total),)),
+        Row(
+            f"Missing in their sum ({attribution.nodes} points)",
+            (signed(-attribution.gap),),
+            None if attribution.complete else "warn",
+        ),
+        *(
+            Row(f"Rank correlation with fresh weights: {words}", (signed(value),))
+            for words, value in found.sanity.correlations.items()
+        ),
+    ]
+    notes = [
+        None if attribution.complete else "The attributions do not add up: read the red and blue with doubt.",
+        None
+        if found.sanity.passed
+        else "The explanation hardly changes when all that was learnt is replaced: it shows the picture, "
+        "not the model.",
+    ]
+    return table("Checks", (Column("Figure"), Column("Nats, or correlation")), rows, notes)
+
+
+def _reading() -> Markup:
+    words = (
+        "Red speaks for the explained class, blue against it, as strongly as the colour.",
+        "Integrated gradients start from an even grey picture (a record: nothing measured) and say what each "
+        "pixel adds. Their sum is the difference of the log-odds; what is missing in it is told.",
+        "Occlusion covers one square after another and says how much of the log-odds is lost. In a stack or "
+        "clip it covers the square in all pictures at once.",
+        "Attention is the share of each step in the verdict. Gates say how much a recurrent layer takes in "
+        "and keeps at each step; they say when the model listens, not why.",
+        "Fresh weights: an explanation that shows what the model has learnt changes when that is replaced. "
+        "Some likeness stays, since attributions are multiplied by the picture itself; above 0.5 the page "
+        "warns.",
+    )
+    return tag("ul", joined(tag("li", sentence) for sentence in words))

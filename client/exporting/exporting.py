@@ -1,0 +1,58 @@
+"""A model as a file for another runtime, checked before it is left there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from client.exporting.checking import FLOAT_TOLERANCE, INT8_TOLERANCE, Comparison, compared
+from client.exporting.formats import about, onnx_runner, to_onnx, to_torch, torch_runner
+from client.exporting.network import exportable
+from client.predicting.model import TrainedModel
+from common.files import write_atomically
+
+Format = Literal["torch", "onnx"]
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What was written.
+
+    Attributes:
+        path: Where.
+        size_bytes: How large it is.
+        comparison: With the original.
+    """
+
+    path: Path
+    size_bytes: int
+    comparison: Comparison
+
+
+def exported(model: TrainedModel, path: Path, form: Format, *, int8: bool = False) -> Exported:
+    """Write a model for another runtime.
+
+    Args:
+        model: The model.
+        path: Where.
+        form: ``torch``: a ``torch.export`` archive; ``onnx``: ONNX.
+        int8: With ``onnx``: weights of 8 bits.
+
+    Raises:
+        TaskNotServed: The model cannot be exported.
+        ExtraMissing: What writes or runs the format is not installed.
+        ExportDiffers: It does not give what the original gives; nothing is written.
+        DiskFull, OutputUnwritable: It cannot be written.
+    """
+    network, height_width, said = exportable(model), model.study.sequence.frame, about(model)
+    features = height_width[0] * height_width[1]
+    if form == "torch":
+        content = to_torch(network, features, said)
+        run = torch_runner(content)
+    else:
+        content = to_onnx(network, features, said, int8=int8)
+        run = onnx_runner(content)
+    found = compared(model, run, features, INT8_TOLERANCE if int8 else FLOAT_TOLERANCE)
+    write_atomically(path, content)
+    return Exported(path, len(content), found)

@@ -1,0 +1,149 @@
+"""``consilium predict``: what a finished model says of pictures, clips, stacks and records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deploy.cli import options
+from deploy.cli.screen import print_json
+
+if TYPE_CHECKING:
+    from client.predicting import Answer, Given, Predicted, Refused, TrainedModel
+
+EXAMPLE = "Example: consilium predict runs/chest-xray picture.dcm series/ --out predictions.json"
+REFUSED = 4
+ModelPlace = Annotated[
+    Path,
+    typer.Argument(metavar="MODEL", help="A run's folder, or its model.safetensors.", show_default=False),
+]
+Inputs = Annotated[
+    list[Path] | None,
+    typer.Argument(
+        metavar="INPUT...",
+        help="DICOM, PNG, JPEG or npz files, folders of them, a manifest or a table of records.",
+        show_default=False,
+    ),
+]
+CohortName = Annotated[
+    str | None,
+    typer.Option("--cohort", metavar="NAME", help="A cohort of the site besides.", show_default=False),
+]
+Split = Annotated[
+    str | None, typer.Option(metavar="SPLIT", help="With --cohort: train, val or test.", show_default="all")
+]
+
+
+def predict(
+    model: ModelPlace,
+    inputs: Inputs = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write .json, or .csv with a line a case.", show_default=False),
+    ] = None,
+    overlay: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Write for each picture what spoke for the decision.", show_default=False
+        ),
+    ] = None,
+    dicom_sr: Annotated[
+        Path | None,
+        typer.Option(
+            "--dicom-sr",
+            metavar="DIR",
+            help="Write a Structured Report of each DICOM case.",
+            show_default=False,
+        ),
+    ] = None,
+    cohort: CohortName = None,
+    split: Split = None,
+    home: options.Home = None,
+    where: options.Where = None,
+    device: options.Device = "cpu",
+    as_json: options.Json = False,
+) -> None:
+    """Say what a model makes of cases: probabilities, a decision, and how sure it is.
+
+    It is research software and no medical device. Cases that the model cannot be asked about are refused with
+    a reason; the exit status is then 4, and all others are predicted.
+    """
+    from client.devices import choose_device
+    from client.predicting import Refused, open_model, predicted
+
+    opened = open_model(model, choose_device(device))
+    results: list[Answer | Refused] = []
+    for result in predicted(opened, cases_of(opened, inputs, cohort, split, home, where)):
+        results.append(result if isinstance(result, Refused) else result.answer)
+        if not isinstance(result, Refused):
+            _beside(opened, result, len(results), overlay, dicom_sr)
+    _tell(opened, results, out, as_json)
+    if any(isinstance(result, Refused) for result in results):
+        raise typer.Exit(REFUSED)
+
+
+def _beside(
+    model: TrainedModel, found: Predicted, number: int, overlay: Path | None, dicom_sr: Path | None
+) -> None:
+    """Write what is wanted of one case beside the predictions."""
+    if overlay is not None:
+        from client.explaining import write_overlay
+
+        write_overlay(overlay, model, found.case, found.answer.decision, number)
+    if dicom_sr is not None and found.case.sources:
+        from client.exporting.report import write_report
+
+        write_report(dicom_sr, model, found.case, found.answer, number)
+
+
+def cases_of(
+    model: TrainedModel,
+    inputs: Sequence[Path] | None,
+    cohort: str | None,
+    split: str | None,
+    home: Path | None,
+    where: list[str] | None,
+) -> Iterator[Given | Refused]:
+    """The cases that a command line names.
+
+    Raises:
+        typer.BadParameter: It names none.
+    """
+    from client.predicting import cohort_cases, read_inputs
+
+    if not inputs and cohort is None:
+        raise typer.BadParameter("name at least one file or folder, or --cohort", param_hint="INPUT")
+    conditions = options.pairs(where, "--where")
+    named = read_inputs(inputs, model.study, conditions) if inputs else iter(())
+    return chain(named, cohort_cases(home, cohort, model.study, split) if cohort else ())
+
+
+def _tell(model: TrainedModel, results: Sequence[Answer | Refused], out: Path | None, as_json: bool) -> None:
+    from client.predicting.writing import to_document, to_rows, write_predictions
+
+    if out is not None:
+        write_predictions(out, model, results)
+    if as_json:
+        print_json(to_document(model, results))
+        return
+    columns, rows = to_rows(results)
+    _show(columns, rows)
+    calibrated = "calibrated" if model.calibration.fitted else "not calibrated"
+    head = model.study.study
+    typer.echo(f"model {model.digest[:16]} of study {head.name}; probabilities are {calibrated}")
+    typer.echo("Research software: no diagnosis follows from this alone.")
+    if out is not None:
+        typer.echo(f"wrote {out}")
+
+
+def _show(columns: list[str], rows: list[dict[str, str]]) -> None:
+    """The table, with columns that nobody fills left away, and nothing cut off."""
+    shown = [column for column in columns if any(row.get(column) for row in rows)]
+    lines = [shown, *([row.get(column, "") for column in shown] for row in rows)]
+    widths = [max(len(line[place]) for line in lines) for place in range(len(shown))]
+    for line in lines:
+        typer.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip())

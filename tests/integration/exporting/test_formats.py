@@ -1,0 +1,115 @@
+"""Exported models say what the originals say, on batches and lengths of which they were told nothing."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from client.exporting import exported
+from client.exporting import exporting as exporting
+from client.exporting.checking import FLOAT_TOLERANCE, INT8_TOLERANCE, compared
+from client.exporting.formats import onnx_runner, torch_runner
+from client.predicting.model import TrainedModel
+from common.errors import ExportDiffers
+from common.study import to_canonical
+from common.weights import STUDY_TEXT
+from tests.conftest import small_study
+from tests.unit.predicting.finished import opened
+
+MODELS: list[dict[str, Any]] = [
+    {"sequence": {"kind": "rows", "size": 16}, "model": {"encoder": "cnn", "pooling": "attention"}},
+    {"sequence": {"kind": "rows", "size": 16}, "model": {"cell": "lstm", "layers": 2, "bidirectional": True}},
+    {
+        "sequence": {"kind": "frames", "size": 8},
+        "model": {"cell": "rnn", "encoder": "cnn", "pooling": "last"},
+    },
+]
+
+
+def trained(folder: Path, sections: dict[str, Any]) -> TrainedModel:
+    return opened(folder, small_study(**sections), seed=3)
+
+
+@pytest.mark.parametrize("sections", MODELS, ids=["cnn-gru", "lstm", "clip-rnn"])
+def test_torch_export(tmp_path: Path, sections: dict[str, Any]) -> None:
+    model = trained(tmp_path, sections)
+    found = exported(model, tmp_path / "m.pt2", "torch")
+    assert found.comparison.difference <= FLOAT_TOLERANCE and found.comparison.cases >= 19
+    told = {STUDY_TEXT: ""}
+    torch.export.load(io.BytesIO((tmp_path / "m.pt2").read_bytes()), extra_files=told)
+    assert told[STUDY_TEXT] == to_canonical(model.study)
+    # A length that the check did not take.
+    steps = torch.randn(2, 41, model.study.sequence.frame[0] * model.study.sequence.frame[1])
+    lengths = torch.tensor([41, 3])
+    steps[1, 3:] = 0
+    with torch.no_grad():
+        expected = model.network(steps, lengths)
+    assert torch.allclose(
+        torch_runner((tmp_path / "m.pt2").read_bytes())(steps, lengths), expected, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("sections", MODELS, ids=["cnn-gru", "lstm", "clip-rnn"])
+def test_onnx(tmp_path: Path, sections: dict[str, Any]) -> None:
+    onnx = pytest.importorskip("onnx")
+    model = trained(tmp_path, sections)
+    found = exported(model, tmp_path / "m.onnx", "onnx")
+    assert found.comparison.difference <= FLOAT_TOLERANCE
+    proto = onnx.load(tmp_path / "m.onnx")
+    assert [(o.domain, o.version) for o in proto.opset_import if not o.domain] == [("", 20)]
+    told = {prop.key: prop.value for prop in proto.metadata_props}
+    assert told[STUDY_TEXT] == to_canonical(model.study)
+    assert json.loads(told["consilium.classes"]) == list(model.study.study.classes)
+    assert [len(i.type.tensor_type.shape.dim) for i in proto.graph.input] == [3, 1]
+
+
+def test_int8_has_products_of_whole_numbers_in_the_scan_too(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    sections = {"sequence": {"kind": "rows", "size": 64}, "model": {"hidden": 64}}
+    model = trained(tmp_path, sections)
+    small = exported(model, tmp_path / "small.onnx", "onnx", int8=True)
+    whole = exported(model, tmp_path / "whole.onnx", "onnx")
+    assert 0 < small.comparison.difference <= INT8_TOLERANCE
+    assert small.size_bytes < 0.6 * whole.size_bytes
+    (scan,) = [n for n in onnx.load(tmp_path / "small.onnx").graph.node if n.op_type == "Scan"]
+    (body,) = [attribute.g for attribute in scan.attribute if attribute.HasField("g")]
+    assert "MatMulInteger" in {node.op_type for node in body.node}
+
+
+def test_what_differs_is_not_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = trained(tmp_path, MODELS[1])
+    other = trained_otherwise(tmp_path / "other", MODELS[1])
+    monkeypatch.setattr(exporting, "exportable", lambda _: exporting_network(other))
+    with pytest.raises(ExportDiffers):
+        exported(model, tmp_path / "m.pt2", "torch")
+    assert not list(tmp_path.glob("*m.pt2*"))
+
+
+def test_numbers_that_are_none_differ(tmp_path: Path) -> None:
+    model = trained(tmp_path, MODELS[1])
+    with pytest.raises(ExportDiffers):
+        compared(model, lambda steps, lengths: torch.full((len(steps), 2), float("nan")), 16, 1.0)
+
+
+def trained_otherwise(folder: Path, sections: dict[str, Any]) -> TrainedModel:
+    folder.mkdir()
+    return opened(folder, small_study(**sections), seed=9)
+
+
+def exporting_network(model: TrainedModel) -> torch.nn.Module:
+    from client.exporting.network import exportable
+
+    return exportable(model)
+
+
+def test_an_onnx_file_is_run_from_its_bytes(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    model = trained(tmp_path, MODELS[1])
+    exported(model, tmp_path / "m.onnx", "onnx")
+    run = onnx_runner((tmp_path / "m.onnx").read_bytes())
+    assert run(torch.zeros(1, 2, 16), torch.tensor([2])).shape == (1, 2)

@@ -1,0 +1,69 @@
+"""Layers with masks give what layers with packed sequences give."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from client.exporting.masked import MaskedRecurrent, masked_encoder
+from client.exporting.network import ExportableClassifier
+from common.errors import TaskNotServed
+from common.private.recurrent import GRU, LSTM, RNN
+from tests.conftest import small_model
+
+LENGTHS = torch.tensor([7, 1, 4])
+
+
+def padded(features: int, steps: int = 7) -> torch.Tensor:
+    x = torch.randn(3, steps, features, generator=torch.Generator().manual_seed(0))
+    return x * (torch.arange(steps)[None] < LENGTHS[:, None]).unsqueeze(2)
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("kind", [GRU, LSTM, RNN, nn.GRU])
+def test_recurrent_layers(kind: Any, layers: int, bidirectional: bool) -> None:
+    torch.manual_seed(0)
+    layer = kind(5, 4, num_layers=layers, batch_first=True, bidirectional=bidirectional).eval()
+    packed = pack_padded_sequence(padded(5), LENGTHS, batch_first=True, enforce_sorted=False)
+    with torch.no_grad():
+        expected = pad_packed_sequence(layer(packed)[0], batch_first=True, total_length=7)[0]
+        found = MaskedRecurrent(layer)(padded(5), LENGTHS)
+    assert torch.allclose(found, expected, atol=1e-6)
+
+
+def test_a_layer_without_biases_and_a_rectified_one() -> None:
+    torch.manual_seed(0)
+    for layer in (RNN(5, 4, nonlinearity="relu", batch_first=True), GRU(5, 4, bias=False, batch_first=True)):
+        x = padded(5)[:1]
+        with torch.no_grad():
+            expected = layer(x)[0]
+            assert torch.allclose(MaskedRecurrent(layer)(x, LENGTHS[:1]), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("pooling", ["last", "mean", "max", "attention"])
+@pytest.mark.parametrize(
+    "sequence",
+    [{"kind": "rows", "size": 8}, {"kind": "patches", "size": 16, "patch": 8}, {"kind": "frames", "size": 8}],
+    ids=lambda s: s["kind"],
+)
+@pytest.mark.parametrize("encoder", ["none", "cnn"])
+def test_whole_models(encoder: str, sequence: dict[str, Any], pooling: str) -> None:
+    model = {"encoder": encoder, "pooling": pooling, "bidirectional": True, "dropout": 0.3}
+    network = small_model(2, sequence=sequence, model=model)
+    width = 8 if sequence["kind"] == "rows" else 64
+    with torch.no_grad():
+        expected = network(padded(width), LENGTHS)
+        found = ExportableClassifier(network)(padded(width), LENGTHS)
+    assert torch.allclose(found, expected, atol=1e-6)
+
+
+def test_what_has_no_counterpart_is_refused_by_name() -> None:
+    with pytest.raises(TaskNotServed, match="Linear"):
+        MaskedRecurrent(nn.Linear(2, 2))
+    with pytest.raises(TaskNotServed, match="HogRows"):
+        masked_encoder(small_model(0, model={"encoder": "hog"}).encoder)

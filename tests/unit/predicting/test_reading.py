@@ -1,0 +1,142 @@
+"""Files become cases as training made them; what is unlike the contract is refused with a code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from client.dicom.decoding import decode
+from client.images import read_image
+from client.manifest import Row, write_manifest
+from client.predicting import Given, Refused, read_inputs
+from client.sources import ManifestSource
+from client.tensors import Pictures, picture_steps
+from common.errors import NothingFound
+from common.study import Study
+from tests.conftest import small_study
+from tests.unit.cohorts.archives import laid, picture, slice_at
+
+NOISE = np.random.default_rng(0)
+
+
+def png(path: Path, shape: tuple[int, int] = (16, 16), low: int = 0) -> Path:
+    Image.fromarray(NOISE.integers(low, 255, shape, dtype=np.uint8)).save(path)
+    return path
+
+
+def given(path: Path, study: Study) -> Given:
+    (case,) = read_inputs([path], study)
+    assert isinstance(case, Given), case
+    return case
+
+
+def refused(path: Path, study: Study) -> str:
+    (case,) = read_inputs([path], study)
+    assert isinstance(case, Refused), case
+    return case.code
+
+
+def test_a_picture_goes_the_way_of_a_manifest(tmp_path: Path) -> None:
+    study, path = small_study(), png(tmp_path / "a.png")
+    rows = [Row("a.png", "site", "patient", "train", "0", 1)]
+    write_manifest(tmp_path / "m.csv", rows)
+    source = ManifestSource(tmp_path / "m.csv", "site")
+    trained = source.tensors(source.entries(study), [0], study, torch.device("cpu"))
+    assert torch.equal(given(path, study).steps, trained.steps[0])
+    (of_manifest,) = read_inputs([tmp_path / "m.csv"], study)
+    assert isinstance(of_manifest, Given) and of_manifest.name == "a.png"
+    assert torch.equal(of_manifest.steps, trained.steps[0])
+
+
+def test_a_dicom_file_goes_the_way_of_a_cohort(tmp_path: Path) -> None:
+    dataset = picture("Anna")
+    laid(tmp_path, [dataset])
+    case = given(tmp_path / "IM0000", small_study())
+    pixels = decode(dataset)
+    expected = picture_steps(
+        Pictures(pixels.frames, pixels.display, None, ""), small_study(), torch.device("cpu")
+    )
+    assert torch.equal(case.steps, expected)
+    assert case.uids == (dataset.SOPInstanceUID,)
+    assert "Anna" not in repr((case.name, case.uids, case.remarks))
+
+
+def test_a_series_is_one_case_in_its_order(tmp_path: Path) -> None:
+    places = (10.0, 0.0, 5.0)
+    slices = [slice_at(z, "Anna") for z in places]
+    laid(tmp_path, slices)
+    case = given(tmp_path, small_study(sequence={"kind": "slices", "size": 8}))
+    assert len(case.steps) == 3 and case.name.endswith("and 2 more")
+    ordered = [s.SOPInstanceUID for _, s in sorted(zip(places, slices, strict=True), key=lambda p: p[0])]
+    assert case.uids in (tuple(ordered), tuple(reversed(ordered)))
+
+
+def test_a_clip_is_read_from_npz(tmp_path: Path) -> None:
+    frames = NOISE.integers(0, 255, (5, 12, 12), dtype=np.uint8)
+    np.savez(tmp_path / "clip.npz", frames=frames, other=np.zeros(3))
+    case = given(tmp_path / "clip.npz", small_study(sequence={"kind": "frames", "size": 8}))
+    assert case.steps.shape == (5, 64)
+    assert float(case.steps.mean()) == pytest.approx(0, abs=1e-5)
+
+
+def test_records_are_named_by_their_place(tmp_path: Path) -> None:
+    lines = ["patient,time,variable,value", "Anna,0,HR,80", "Anna,60,HR,90", "Bert,0,HR,70"]
+    (tmp_path / "r.csv").write_text("\n".join(lines))
+    sequence = {"kind": "steps", "variables": {"HR": {"centre": 80.0, "scale": 10.0}}}
+    cases = list(read_inputs([tmp_path / "r.csv"], small_study(sequence=sequence)))
+    assert [case.name for case in cases] == ["r.csv case 1", "r.csv case 2"]
+    assert isinstance(cases[0], Given) and cases[0].steps[:, 0].tolist() == [0.0, 1.0]
+
+
+REFUSALS: list[tuple[str, dict[str, Any]]] = [
+    ("input-too-small", {"sequence": {"kind": "rows", "size": 64}}),
+    ("input-without-spacing", {"sequence": {"kind": "rows", "size": 8, "pixel_spacing_mm": 1.0}}),
+    ("input-without-spacing", {"data": {"window": {"centre": 40.0, "width": 400.0}}}),
+    ("input-other-kind", {"sequence": {"kind": "frames", "size": 8}}),
+    ("input-other-kind", {"sequence": {"kind": "steps", "variables": {"x": {"centre": 0.0, "scale": 1.0}}}}),
+]
+
+
+@pytest.mark.parametrize(("code", "sections"), REFUSALS)
+def test_a_picture_unlike_the_contract_is_refused(
+    tmp_path: Path, code: str, sections: dict[str, Any]
+) -> None:
+    assert refused(png(tmp_path / "a.png"), small_study(**sections)) == code
+
+
+def test_other_refusals(tmp_path: Path) -> None:
+    Image.fromarray(np.full((16, 16), 7, np.uint8)).save(tmp_path / "flat.png")
+    assert refused(tmp_path / "flat.png", small_study()) == "input-blank"
+    np.save(tmp_path / "clip.npy", NOISE.integers(0, 255, (5, 16, 16), dtype=np.uint8))
+    assert refused(tmp_path / "clip.npy", small_study()) == "input-many-frames"
+    (tmp_path / "text.txt").write_text("no picture")
+    assert refused(tmp_path / "text.txt", small_study()) == "not-dicom"
+    assert refused(tmp_path / "absent.png", small_study()) == "image-missing"
+    laid(tmp_path / "d", [picture("Anna")])
+    assert (
+        refused(tmp_path / "d" / "IM0000", small_study(data={"modality": ["US"]})) == "image-wrong-modality"
+    )
+
+
+def test_one_refusal_does_not_stop_the_others(tmp_path: Path) -> None:
+    Image.fromarray(np.full((16, 16), 7, np.uint8)).save(tmp_path / "a.png")
+    png(tmp_path / "b.png")
+    kinds = [type(case) for case in read_inputs([tmp_path], small_study())]
+    assert kinds == [Refused, Given]
+
+
+def test_nothing_at_all_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(NothingFound):
+        list(read_inputs([tmp_path], small_study()))
+
+
+def test_what_is_unusual_is_remarked(tmp_path: Path) -> None:
+    Image.fromarray(np.repeat([[0] * 40, [255] * 40], 8, axis=0).astype(np.uint8)).save(tmp_path / "a.png")
+    assert given(tmp_path / "a.png", small_study()).remarks == ("elongated", "few-shades")
+    assert given(png(tmp_path / "b.png"), small_study()).remarks == ()
+    assert read_image(tmp_path / "b.png").modality is None
