@@ -111,8 +111,9 @@ class Ranking:
         """The largest share of negatives below a threshold that finds so large a share of positives."""
         if not self.defined:
             return None
-        enough = self.true >= (at_sensitivity - 1e-9) * self.positives
-        return 1.0 - float(np.min(self.false, where=enough, initial=self.negatives)) / self.negatives
+        # The threshold above all scores is one, too: nobody is found, and no negative is taken for one.
+        enough = np.r_[0, self.true] >= (at_sensitivity - 1e-9) * self.positives
+        return 1.0 - float(np.r_[0, self.false][enough].min()) / self.negatives
 
     def curve(self) -> dict[str, list[float]]:
         """At most 200 points of the ROC curve; none where it is not defined."""

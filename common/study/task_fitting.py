@@ -45,9 +45,9 @@ def _generation_misfit(sequence: Sequence, model: Model) -> str:
     if not isinstance(sequence, Rows):
         return f"a generation writes a picture row by row, and is not built for a sequence of {sequence.kind}"
     if model.encoder != "none":
-        return f'a generation reads pixels as they are; encoder "{model.encoder}" mixes rows'
+        return f"a generation reads pixels as they are; encoder {model.encoder} mixes rows"
     if model.cell not in ("gru", "lstm", "rnn"):
-        return f'a generation reads rows of pixels, and is not built for cell "{model.cell}"'
+        return f"a generation reads rows of pixels, and is not built for cell {model.cell}"
     if model.bidirectional:
         return "a generation cannot be bidirectional: a row would be written by what lies below it"
     return ""

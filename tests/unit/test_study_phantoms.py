@@ -39,8 +39,8 @@ COMBINATIONS = [
     *[("several labels", sequence) for sequence in PICTURES],
     *[("segmentation", sequence) for sequence in PICTURES],
     *[("detection", sequence) for sequence in PICTURES[1:4]],
-    *[("generation", sequence) for sequence in PICTURES[:3]],
-    *[("risk", sequence) for sequence in [*PICTURES, STEPS]],
+    ("generation", PICTURES[0]),
+    *[("risk", sequence) for sequence in [*PICTURES[2:4], STEPS]],
 ]
 THREE = {"0": "none", "5": "nodule", "9": "cyst"}
 CPU = torch.device("cpu")
@@ -98,7 +98,7 @@ def test_every_task_and_sequence_has_phantoms(tmp_path: Path, task: str, sequenc
 
 @pytest.mark.parametrize("task", ["segmentation", "generation", "risk"])
 def test_the_same_seed_gives_the_same_cases_and_another_seed_others(tmp_path: Path, task: str) -> None:
-    study, found = study_of(task, PICTURES[0]), {}
+    study, found = study_of(task, PICTURES[2 if task == "risk" else 0]), {}
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
         manifest = write_phantom(tmp_path / name, study, sites=1, seed=seed, patients=4)
         files = sorted(path for path in manifest.parent.rglob("*") if path.is_file())

@@ -19,7 +19,8 @@ def all_built(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(task_fitting, "BUILT", (*TASKS, "several labels"))
 
 
-def of(task: str, labels: dict[str, str] = TWO, kind: str = "frames", **head: Any) -> Study:
+def of(task: str, labels: dict[str, str] = TWO, kind: str = "", **head: Any) -> Study:
+    kind = kind or ("rows" if task == "generation" else "frames")
     sequence: dict[str, Any] = {"kind": kind}
     if kind == "steps":
         sequence["variables"] = {"HR": {"centre": 80.0, "scale": 20.0}}

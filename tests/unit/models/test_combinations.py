@@ -79,6 +79,6 @@ def test_cells_learn_in_half_precision(sequence: str, cell: str) -> None:
     study = Combination("classification", sequence, cell, "none").study()
     model, cases = build_model(study), batch(study, LENGTHS[sequence])
     with torch.autocast("cpu", torch.bfloat16):
-        loss = learning_of(study).loss(model(cases.steps, cases.lengths), cases)
+        loss = learning_of(study).loss(model.on(cases), cases)
     loss.backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from client.tensors import record_steps
+from client.records import record_steps
 from common.models.cells import GRUD
 from common.study import Study, parse_study
 from tests.unit.models.one_by_one import assert_clipped_one_by_one

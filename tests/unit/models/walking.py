@@ -19,7 +19,7 @@ def assert_learns_or_is_refused(each: Combination) -> None:
     study = each.study()
     model, learning = build_model(study), learning_of(study)
     cases = batch(study, LENGTHS[each.sequence])
-    output = model(cases.steps, cases.lengths)
+    output = model.on(cases)
     assert output.isfinite().all()
     learning.loss(output, cases).backward()
     for name, parameter in model.named_parameters():

@@ -46,7 +46,7 @@ def test_a_picture_goes_the_way_of_a_manifest(tmp_path: Path) -> None:
     rows = [Row("a.png", "site", "patient", "train", "0", 1)]
     write_manifest(tmp_path / "m.csv", rows)
     source = ManifestSource(tmp_path / "m.csv", "site")
-    trained = source.tensors(source.entries(study), [0], study, torch.device("cpu"))
+    trained = source.tensors(source.entries(study), study, torch.device("cpu"))
     assert torch.equal(given(path, study).steps, trained.steps[0])
     (of_manifest,) = read_inputs([tmp_path / "m.csv"], study)
     assert isinstance(of_manifest, Given) and of_manifest.name == "a.png"

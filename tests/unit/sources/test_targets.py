@@ -15,7 +15,7 @@ from client.sources import ManifestSource
 from client.sources.entry import age_band
 from client.tensors import mask_on_grid
 from common.errors import DataError, ImageUnreadable, LabelUnknown, ManifestInvalid, TargetInvalid
-from common.sequences import NO_TARGET, from_steps
+from common.sequences import NO_TARGET, SequenceBatch, from_steps
 from common.study import Study
 from tests.unit.sources.conftest import Save, Written
 
@@ -68,7 +68,7 @@ def test_risk_is_event_and_time(
 def test_a_time_that_is_none_is_refused_before_anything_is_read(
     any_study: AnyStudy, manifest: Written, time: str
 ) -> None:
-    study = any_study("risk")
+    study = any_study("risk", {"kind": "frames"})
     entries = ManifestSource(manifest([{"path": "a.png", "time": time}]), "elm").entries(study)
     with pytest.raises(TargetInvalid, match="line 2: the time"):
         site_cases(entries, "elm", study)
@@ -318,8 +318,9 @@ def test_a_cache_tells_tasks_apart(any_study: AnyStudy, save: Save, manifest: Wr
     source = ManifestSource(manifest([{"path": save("a.png", noise(8, 8))}]), "elm")
     cache, data = CaseCache(), {"min_test_cases": 0}
     plain = cache.get(source, "train", any_study(data=data), CPU)
-    risk = cache.get(source, "train", any_study("risk", data=data), CPU)
-    assert plain.targets.shape == (1,) and risk.targets.shape == (1, 2)
+    drawn = cache.get(source, "train", any_study("generation", data=data), CPU)
+    assert isinstance(plain, SequenceBatch) and isinstance(drawn, SequenceBatch)
+    assert plain.steps.min() < 0 <= drawn.steps.min()  # standardised, and brightness
 
 
 # --- subgroups
