@@ -237,8 +237,8 @@ def test_counts_that_cannot_be_are_refused(change: dict[str, Any]) -> None:
     ("sections", "words"),
     [
         ({"model": {"bidirectional": True}}, "bidirectional"),
-        ({"model": {"encoder": "cnn"}}, 'encoder cnn'),
-        ({"model": {"encoder": "hog"}}, 'encoder hog'),
+        ({"model": {"encoder": "cnn"}}, "encoder cnn"),
+        ({"model": {"encoder": "hog"}}, "encoder hog"),
         ({"sequence": {"kind": "patches", "size": 32}}, "not built for a sequence of patches"),
         ({"sequence": {"kind": "frames", "size": 8}}, "not built for a sequence of frames"),
         ({"privacy": {"noise_multiplier": 1.0, "evaluation_epsilon": 1.0}}, "evaluation_epsilon"),
