@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from client.folds import Fold, FoldOfCohort, FoldOfManifest
 from client.sources import CohortSource, ManifestSource, Source
 from common.errors import ManifestMissing
 
@@ -36,6 +37,9 @@ class Site:
             that is known a model is not private.
         state: Folder for what must outlive a task: checkpoints of training, residuals of codecs; empty for
             none.
+        folds: File that says in which fold of a cross-validation each training patient is held out; empty for
+            none. Simulation only.
+        held_out: The fold that is tested on.
     """
 
     name: str
@@ -50,13 +54,22 @@ class Site:
     budget_delta: float = 1e-5
     noise_seed: int = -1
     state: str = ""
+    folds: str = ""
+    held_out: int = 0
 
     @property
     def source(self) -> Source:
         """Where its cases come from."""
+        if self.folds:
+            return self._fold(Fold(Path(self.folds), self.held_out))
         if self.cohort:
             return CohortSource(Path(self.home), self.cohort, self.fingerprint)
         return ManifestSource(Path(self.manifest), self.name)
+
+    def _fold(self, fold: Fold) -> Source:
+        if self.cohort:
+            return FoldOfCohort(Path(self.home), self.cohort, self.fingerprint, fold=fold)
+        return FoldOfManifest(Path(self.manifest), self.name, fold=fold)
 
     def node_config(self) -> dict[str, Scalar]:
         """The site as Flower's node config."""
@@ -74,6 +87,8 @@ class Site:
             config |= {"ledger": self.ledger, **budget}
         if self.state:
             config["state"] = self.state
+        if self.folds:
+            config |= {"folds": self.folds, "held-out": self.held_out}
         return config if self.noise_seed < 0 else {**config, "noise-seed": self.noise_seed}
 
 
@@ -102,4 +117,6 @@ def site_of(node_config: Mapping[str, Scalar]) -> Site:
         budget_delta=float(node_config.get("budget-delta", 1e-5)),
         noise_seed=int(node_config.get("noise-seed", -1)),
         state=str(node_config.get("state", "")),
+        folds=str(node_config.get("folds", "")),
+        held_out=int(node_config.get("held-out", 0)),
     )

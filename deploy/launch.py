@@ -118,8 +118,8 @@ class _Placed:
 
 
 def _placed(request: Request, study: Study, scratch: Path) -> _Placed:
-    data = _data(request, study, scratch)
-    _check_quorum(study, len(data.cases))
+    data = federation_data(request, study, scratch)
+    check_quorum(study, len(data.cases))
     check_budgets(request.budgets, data.cases.keys() - data.cohorts.keys(), study)
     return _Placed(data.materialise(scratch, request.device), data.loads, data.units(study))
 
@@ -170,7 +170,12 @@ def _first_step(request: Request) -> str:
     return "reading the manifest" if request.data else "making phantom hospitals"
 
 
-def _data(request: Request, study: Study, scratch: Path) -> FederationData:
+def federation_data(request: Request, study: Study, scratch: Path) -> FederationData:
+    """The cases that were asked for, checked against the study; phantom hospitals are made in ``scratch``.
+
+    Raises:
+        DataError: They cannot serve the study.
+    """
     if request.cohorts:
         return bind(study, dict(request.cohorts))
     dealing: dict[str, Any] = {"where": request.where, "sites": request.sites, "seed": request.seed}
@@ -202,7 +207,12 @@ def _settle(out: Path, error: BaseException) -> None:
         write_run(out, {**run, "status": "failed", "error": described(told)})
 
 
-def _check_quorum(study: Study, sites: int) -> None:
+def check_quorum(study: Study, sites: int) -> None:
+    """Pass data that have as many sites as the study asks for.
+
+    Raises:
+        QuorumNotReached: They have not.
+    """
     needed = study.federation.min_sites
     if sites < needed:
         hint = f"Lower min_sites from {needed}, or add sites; --sites N deals out a manifest's one site."

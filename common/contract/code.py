@@ -33,6 +33,7 @@ TOUCHES_DATA: tuple[str, ...] = (
     "client/devices.py",
     "client/dicom/",
     "client/executor/",
+    "client/folds.py",
     "client/images/",
     "client/leaving.py",
     "client/ledger/",

@@ -4,7 +4,8 @@
     ├── StudyError                         3   the study file
     │   ├── StudyFileMissing, StudySyntaxError
     │   ├── UnknownKey, InvalidValue
-    │   └── LayerNotPrivate, PrivacyUnreachable, BudgetUnused
+    │   ├── LayerNotPrivate, PrivacyUnreachable, BudgetUnused
+    │   └── SearchInvalid
     ├── DataError                          4   a site's data
     │   ├── ManifestMissing, ManifestInvalid, NoSuchSite, SitesOverruled
     │   ├── LabelUnknown, TargetInvalid, PatientInTwoSplits
@@ -20,9 +21,9 @@
     │   ├── SiteRefused, QuorumNotReached, StudyStopped, CoordinatorStopped, StudyUnfinished, NothingLearned
     │   ├── UpdateRefused, SiteSuspended, ModelDiverged, TaskInvalid
     │   ├── BudgetSpent, TargetSpent, ReservationClosed
-    │   └── PrivacyRequired, UnitRefused, PrivacyViolated
+    │   └── PrivacyRequired, UnitRefused, PrivacyViolated, TrialsSpendBudget
     ├── MachineError                       6   this computer
-    │   ├── OutputExists, OutputUnwritable, DiskFull, PortTaken
+    │   ├── OutputExists, SearchDiffers, OutputUnwritable, DiskFull, PortTaken
     │   ├── HomeMissing, HomeInvalid, HomeBusy, AuditBroken
     │   ├── LedgerMissing, LedgerBroken, LedgerRolledBack
     │   ├── DeviceUnavailable, ExtraMissing
@@ -104,6 +105,7 @@ from common.errors.federation import (
     StudyUnfinished,
     TargetSpent,
     TaskInvalid,
+    TrialsSpendBudget,
     UnitRefused,
     UpdateRefused,
 )
@@ -130,6 +132,7 @@ from common.errors.machine import (
     OutputExists,
     OutputUnwritable,
     PortTaken,
+    SearchDiffers,
     WeightsDamaged,
 )
 from common.errors.study import (
@@ -137,6 +140,7 @@ from common.errors.study import (
     InvalidValue,
     LayerNotPrivate,
     PrivacyUnreachable,
+    SearchInvalid,
     StudyError,
     StudyFileMissing,
     StudySyntaxError,
@@ -191,6 +195,7 @@ __all__ = [
     "SiteConnectedTwice",
     "CoordinatorUnreachable",
     "TlsIntercepted",
+    "TrialsSpendBudget",
     "ProtocolMismatch",
     "EnvelopeRefused",
     "EnvelopeReplayed",
@@ -271,6 +276,8 @@ __all__ = [
     "Refusal",
     "ReservationClosed",
     "RunError",
+    "SearchDiffers",
+    "SearchInvalid",
     "SiteRefused",
     "SiteSuspended",
     "SitesOverruled",

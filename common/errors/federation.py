@@ -107,3 +107,9 @@ class ReservationClosed(RunError):  # noqa: D101
     code = "reservation-closed"
     public = "The privacy that was reserved for this task has been used by another process."
     hint = "Nothing was sent. Ask for the round again: it is then paid for anew."
+
+
+class TrialsSpendBudget(RunError):  # noqa: D101
+    code = "trials-spend-budget"
+    public = "Every trial of a private study on real patients tells something of them, and none is free."
+    hint = "Search on public or phantom data, or with fewer trials; --yes goes on, and takes the cost."

@@ -17,6 +17,12 @@ class OutputExists(MachineError):  # noqa: D101
     hint = "Choose another --out, or add --overwrite to replace an earlier run."
 
 
+class SearchDiffers(MachineError):  # noqa: D101
+    code = "search-differs"
+    public = "The folder holds another search than the one that was asked for."
+    hint = "Choose another --out, or give the same study, search, data and options to go on with this one."
+
+
 class OutputUnwritable(MachineError):  # noqa: D101
     code = "output-unwritable"
     public = "The output folder cannot be written."

@@ -53,3 +53,9 @@ class BudgetUnused(StudyError):  # noqa: D101
     hint = (
         "--budget is for the virtual hospitals of a study with [privacy]; a cohort's stands in policy.toml."
     )
+
+
+class SearchInvalid(StudyError):  # noqa: D101
+    code = "search-invalid"
+    public = "The file that says what to search is not one that can be searched."
+    hint = "docs/tuning.md has an example: each key of the study with a list of values, or low and high."

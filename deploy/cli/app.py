@@ -19,6 +19,7 @@ from deploy.cli import (
     run,
     site,
     study,
+    tune,
 )
 
 app = typer.Typer(
@@ -49,6 +50,7 @@ def _root(
 
 app.command("simulate", epilog=run.SIMULATE_EXAMPLE)(run.simulate)
 app.command("local", epilog=run.LOCAL_EXAMPLE)(run.local)
+app.command("tune", epilog=tune.EXAMPLE)(tune.tune)
 app.command("phantom", epilog=phantom.EXAMPLE)(phantom.phantom)
 app.command("predict", epilog=predict.EXAMPLE)(predict.predict)
 app.command("explain", epilog=explain.EXAMPLE)(explain.explain)

@@ -56,7 +56,7 @@ def simulate(
         out=out,
         data=data,
         tables=_tables(data, records, labels, site_from, ignore, missing),
-        cohorts=_cohorts(
+        cohorts=cohorts_of(
             cohort, home, alone=data is None and records is None and sites is None and not where
         ),
         where=options.pairs(where, "--where"),
@@ -105,7 +105,7 @@ def local(
         out=out,
         data=data,
         tables=_tables(data, records, labels, site_from, ignore, missing),
-        cohorts=_cohorts(
+        cohorts=cohorts_of(
             cohort, home, alone=data is None and records is None and sites is None and not where
         ),
         where=options.pairs(where, "--where"),
@@ -150,7 +150,7 @@ def _tables(data: Path | None, records: Path | None, *rest: Any) -> RecordTables
     return options.tables(records, *rest)
 
 
-def _cohorts(
+def cohorts_of(
     texts: list[str] | None, home: Path | None, *, alone: bool
 ) -> tuple[tuple[str, CohortSource], ...]:
     """SITE=NAME of the home given, or SITE=HOME/NAME where hospitals have homes of their own."""
