@@ -37,7 +37,6 @@ class ClassificationSums(EvaluationSums):
     ROWS: ClassVar[frozenset[str]] = frozenset({"scores", "labels"})
     FIGURES: ClassVar[tuple[Figure, ...]] = (
         Figure("auroc", "AUROC"),
-        Figure("auprc", "AUPRC"),
         Figure("accuracy", "Accuracy"),
         Figure("balanced_accuracy", "Balanced accuracy", brief=""),
         Figure("f1", "F1"),
