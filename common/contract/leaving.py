@@ -15,6 +15,8 @@ Metric = Literal[
     "confusion",
     "calibration",
     "score-histogram",
+    "segmentation-counts",
+    "detection-counts",
     "generation-counts",
     "risk-counts",
 ]
@@ -37,6 +39,10 @@ _WORDS: dict[Leaf, str] = {
     "confusion": "test cases by true and predicted class",
     "calibration": "test cases by confidence of the prediction",
     "score-histogram": "test cases by score, in 512 bins",
+    "segmentation-counts": "pixels of each class that are found, true and both, summed over test cases; "
+    "sums of their Dice, of its square and of the distance between edges",
+    "detection-counts": "numbers of true boxes of each class, and of boxes found, false and true, by score "
+    "in 512 bins, summed over test cases",
     "generation-counts": "test pictures of each class, their pixels, and their summed likelihood",
     "risk-counts": "test cases by score after a quarter, half and three quarters of their steps; "
     "numbers of pairs of test cases that the scores put in the right order",
@@ -45,6 +51,8 @@ _WORDS: dict[Leaf, str] = {
 _OF_CLASSES: tuple[Leaf, ...] = ("test-loss", "confusion", "calibration", "score-histogram")
 _TESTED: dict[str, tuple[Leaf, ...]] = {
     "classification": _OF_CLASSES,
+    "segmentation": ("test-loss", "segmentation-counts"),
+    "detection": ("test-loss", "detection-counts"),
     "generation": ("test-loss", "generation-counts"),
     "risk": (*_OF_CLASSES, "risk-counts"),
 }

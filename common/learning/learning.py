@@ -8,8 +8,10 @@ from typing import Protocol
 import torch
 
 from common.learning.classification import Classification
+from common.learning.detection import Detection
 from common.learning.generation import Generation
 from common.learning.risk import Risk
+from common.learning.segmentation import Segmentation
 from common.learning.several_labels import SeveralLabels
 from common.metrics import EvaluationSums
 from common.sequences import SequenceBatch
@@ -43,6 +45,8 @@ TASKS: dict[str, Callable[[Study, tuple[float, ...]], Learning]] = {
     "several labels": SeveralLabels,
     "generation": Generation,
     "risk": Risk,
+    "segmentation": Segmentation,
+    "detection": Detection,
 }
 """By what a study learns: its task, or a classification with several labels a case."""
 

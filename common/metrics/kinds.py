@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from common.metrics.classification import ClassificationSums
+from common.metrics.detection import DetectionSums
 from common.metrics.generation import GenerationSums
 from common.metrics.risk import RiskSums
+from common.metrics.segmentation import SegmentationSums
 from common.metrics.several_labels import SeveralLabelsSums
 from common.metrics.sums import Array, EvaluationSums
 from common.study import Study
@@ -16,6 +18,8 @@ KINDS: dict[str, type[EvaluationSums]] = {
     "several labels": SeveralLabelsSums,
     "generation": GenerationSums,
     "risk": RiskSums,
+    "segmentation": SegmentationSums,
+    "detection": DetectionSums,
 }
 """By what a study learns: its task, or a classification with several labels a case."""
 

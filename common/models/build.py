@@ -11,17 +11,22 @@ from torch import nn
 
 from common.models.cells import GRUD, ConvGRU, ConvLSTM, Recurrent, Stack
 from common.models.classifier import SequenceClassifier
+from common.models.detector import FrameDetector, PatchDetector
 from common.models.encoders import Encoder, FrameEncoder, NoEncoder, RowEncoder
 from common.models.generator import RowGenerator
 from common.models.hog import HogFrames, HogRows
+from common.models.map_model import MapShape
 from common.models.maps import FrameMaps
 from common.models.model import SequenceModel
 from common.models.monai_frames import MonaiFrames
+from common.models.places import PatchPlaces, Pixels, PlaceEncoder, RowPlaces
 from common.models.pooling import AttentionPool, LastPool, MaxPool, MeanPool
 from common.models.risk import RiskModel
+from common.models.segmenter import FrameSegmenter, StripSegmenter
+from common.models.unet import depth_of, grid_level
 from common.private.recurrent import GRU, LSTM, RNN
 from common.seeds import derive_seed
-from common.study import Model, Rows, Study
+from common.study import Model, Patches, Rows, Study
 from common.study.sequence import Sequence
 
 MakeCell = Callable[[Model, int], Recurrent]
@@ -44,6 +49,22 @@ def _generator(study: Study) -> RowGenerator:
     return RowGenerator(_recurrent(model, width), width, len(study.study.classes), model.dropout)
 
 
+def _segmenter(study: Study) -> SequenceModel:
+    model, sequence, classes = study.model, study.sequence, len(study.study.classes)
+    if not isinstance(sequence, Rows | Patches):
+        return FrameSegmenter(_map_shape(study), classes)
+    places = _places(model, sequence)
+    return StripSegmenter(places, _recurrent(model, places.features), classes, model.dropout)
+
+
+def _detector(study: Study) -> SequenceModel:
+    model, sequence, classes = study.model, study.sequence, len(study.study.classes)
+    if not isinstance(sequence, Patches):
+        return FrameDetector(_map_shape(study, grid_level(sequence.frame)), classes)
+    encoder = _encoder(model, sequence)
+    return PatchDetector(encoder, _recurrent(model, encoder.features), classes, model.dropout)
+
+
 def _risk(study: Study) -> RiskModel:
     model, encoder = study.model, _encoder(study.model, study.sequence)
     return RiskModel(encoder, _recurrent(model, encoder.features), model.dropout)
@@ -52,6 +73,8 @@ def _risk(study: Study) -> RiskModel:
 HEADS: dict[str, Callable[[Study], SequenceModel]] = {
     "classification": _classifier,
     "several labels": _classifier,
+    "segmentation": _segmenter,
+    "detection": _detector,
     "generation": _generator,
     "risk": _risk,
 }
@@ -136,6 +159,26 @@ def _flat(model: Model, sequence: Sequence) -> Encoder:
     if isinstance(sequence, Rows):
         return HogRows(width) if model.encoder == "hog" else RowEncoder(width)
     return HogFrames(sequence.frame) if model.encoder == "hog" else FrameEncoder(sequence.frame)
+
+
+def _places(model: Model, sequence: Rows | Patches) -> PlaceEncoder:
+    if model.encoder == "none":
+        return Pixels(sequence.frame)
+    return RowPlaces(sequence.size) if isinstance(sequence, Rows) else PatchPlaces(sequence.frame)
+
+
+def _map_shape(study: Study, finest: int = 0) -> MapShape:
+    model, frame = study.model, study.sequence.frame
+    return MapShape(
+        frame=frame,
+        depth=0 if model.encoder == "none" else depth_of(frame),
+        cell=model.cell,
+        hidden=model.hidden,
+        layers=model.layers,
+        bidirectional=model.bidirectional,
+        dropout=model.dropout,
+        finest=finest,
+    )
 
 
 def _pooling(model: Model) -> nn.Module:

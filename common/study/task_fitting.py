@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from common.study.model import Model
-from common.study.sequence import Frames, Patches, Rows, Sequence, Slices, Steps
+from common.study.places import places_misfit
+from common.study.sequence import Frames, Rows, Sequence, Slices, Steps
 
-BUILT = ("classification", "several labels", "generation", "risk")
+BUILT = ("classification", "several labels", "segmentation", "detection", "generation", "risk")
 """What a study may learn: it has a model, a loss and counts."""
 
 
@@ -22,23 +23,14 @@ def task_misfit(learns: str, sequence: Sequence, model: Model) -> str:
     if learns in ("segmentation", "generation") and isinstance(sequence, Steps):
         return f"{learns} is of pictures; a sequence of steps has none"
     match learns:
-        case "detection":
-            return _detection_misfit(sequence)
+        case "segmentation" | "detection":
+            return places_misfit(learns, sequence, model)
         case "generation":
             return _generation_misfit(sequence, model)
         case "risk":
             return _risk_misfit(sequence, model)
         case _:
             return ""
-
-
-def _detection_misfit(sequence: Sequence) -> str:
-    if isinstance(sequence, Frames | Slices | Patches):
-        return ""
-    return (
-        f"a box stands at a frame, a slice or a patch: detection takes a sequence of kind frames, slices or "
-        f"patches, not {sequence.kind}"
-    )
 
 
 def _generation_misfit(sequence: Sequence, model: Model) -> str:
