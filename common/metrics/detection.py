@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from common.metrics.classification import LOGIT_RANGE, SCORE_BINS
+from common.metrics.ranking import LOGIT_RANGE, SCORE_BINS
 from common.metrics.sums import Array, EvaluationSums, Figure, check_like, mean, ratio
 
 IOUS = (0.3, 0.5)

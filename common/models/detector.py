@@ -8,6 +8,7 @@ import math
 import torch
 from torch import nn
 
+from common.models.cells import Recurrent
 from common.models.encoders import Encoder
 from common.models.map_model import MapModel, MapShape, unfolded
 from common.models.masks import time_mask
@@ -43,7 +44,7 @@ class FrameDetector(MapModel):
 class PatchDetector(SequenceModel):
     """Of one picture read patch by patch: each patch is a cell."""
 
-    def __init__(self, encoder: Encoder, recurrent: nn.RNNBase, classes: int, dropout: float) -> None:
+    def __init__(self, encoder: Encoder, recurrent: Recurrent, classes: int, dropout: float) -> None:
         super().__init__(encoder, recurrent)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(self.width + encoder.features, classes + BOX)
@@ -52,7 +53,7 @@ class PatchDetector(SequenceModel):
     def forward(self, steps: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """(B, T, 1, C + 4), zeros behind a case's own steps."""
         features, lengths = self.encoder(steps, lengths)
-        states = self.dropout(self._recur(features, lengths))
+        states = self.dropout(self.recur(features, lengths))
         # Its own features beside the state, which need not carry where in the patch something is.
         said: torch.Tensor = self.head(torch.cat([features, states], dim=2))
         return (said * time_mask(lengths, said.shape[1], said.device).unsqueeze(2)).unsqueeze(2)

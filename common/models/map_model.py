@@ -62,7 +62,7 @@ class MapModel(SequenceModel, ABC):
         self.frame = shape.frame
         widths = widths_of(shape.hidden, shape.depth) if shape.depth else ()
         self.contracting = Contracting(widths)
-        self.recurrent = CONV_CELLS[shape.cell](  # type: ignore[assignment]
+        self.recurrent = CONV_CELLS[shape.cell](
             self.contracting.features, shape.hidden, layers=shape.layers, bidirectional=shape.bidirectional
         )
         self.dropout = nn.Dropout(shape.dropout)

@@ -52,7 +52,12 @@ class SequenceModel(nn.Module, ABC):
         Of a convolutional cell, the mean over each map.
         """
         features, lengths = self.encoder(steps, lengths)
-        if not isinstance(self.recurrent, OfLengths):
-            return run(self.recurrent, features, lengths), lengths
-        outputs: torch.Tensor = self.recurrent(features, lengths)
+        outputs = self.recur(features, lengths)
         return outputs.mean(dim=(3, 4)) if outputs.dim() == 5 else outputs, lengths
+
+    def recur(self, features: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """(B, T', width) or (B, T', width, h, w), what the recurrent stack gives of features of that form."""
+        if isinstance(self.recurrent, OfLengths):
+            outputs: torch.Tensor = self.recurrent(features, lengths)
+            return outputs
+        return run(self.recurrent, features, lengths)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from common.models.cells import Recurrent
 from common.models.map_model import MapModel, MapShape, unfolded
 from common.models.masks import time_mask
 from common.models.model import SequenceModel
@@ -37,7 +38,7 @@ class StripSegmenter(SequenceModel):
     SPREAD = 8
     """Channels of what a state says of a pixel."""
 
-    def __init__(self, encoder: PlaceEncoder, recurrent: nn.RNNBase, classes: int, dropout: float) -> None:
+    def __init__(self, encoder: PlaceEncoder, recurrent: Recurrent, classes: int, dropout: float) -> None:
         super().__init__(encoder, recurrent)
         self.frame = encoder.frame
         height, width = encoder.frame
@@ -52,7 +53,7 @@ class StripSegmenter(SequenceModel):
         """(B, T, C, height, width) logits, zeros behind a case's own steps."""
         batch, count, _ = steps.shape
         features, lengths = self.encoder(steps, lengths)
-        said = self.spread(self.dropout(self._recur(features, lengths)))
+        said = self.spread(self.dropout(self.recur(features, lengths)))
         with folded(torch.arange(batch * count) // count):
             seen = features.reshape(batch * count, -1, *self.frame)
             known = said.reshape(batch * count, self.SPREAD, *self.frame)
