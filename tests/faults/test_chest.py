@@ -1,6 +1,6 @@
 """Thirty rounds on chest X-rays of three hospitals, each round with a fault: as good as undisturbed ones.
 
-The pictures are resampled to 64 rows of 64 pixels, half as fine as in ``examples/chest-xray.toml``; all cases
+The pictures are resampled to 64 rows of 64 pixels, half as fine as in ``examples/chest-xray-rows.toml``; all cases
 of all three hospitals train and test. The schedule of the faults is drawn from a seed.
 """
 
