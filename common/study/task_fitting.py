@@ -6,9 +6,6 @@ from common.study.model import Model
 from common.study.places import places_misfit
 from common.study.sequence import Frames, Rows, Sequence, Slices, Steps
 
-BUILT = ("classification", "several labels", "segmentation", "detection", "generation", "risk")
-"""What a study may learn: it has a model, a loss and counts."""
-
 
 def task_misfit(learns: str, sequence: Sequence, model: Model) -> str:
     """Why the task is not built for this sequence and model; "" if it is.
@@ -18,8 +15,6 @@ def task_misfit(learns: str, sequence: Sequence, model: Model) -> str:
         sequence: Its ``[sequence]``.
         model: Its ``[model]``.
     """
-    if learns not in BUILT:
-        return f"task {learns}: this release has no model for it; it has {', '.join(BUILT)}"
     if learns in ("segmentation", "generation") and isinstance(sequence, Steps):
         return f"{learns} is of pictures; a sequence of steps has none"
     match learns:

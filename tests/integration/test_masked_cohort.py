@@ -15,16 +15,12 @@ from client.cohorts.home import Home
 from client.cohorts.rules import Rules
 from client.sources import CohortSource
 from common.errors import CohortEmpty
-from common.study import Study, parse_study, task_fitting
+from common.study import Study, parse_study
+from tests.fitting_models import model_for
 from tests.unit.cohorts.archives import laid, taken, volume
 
 SLICES = Rules("slices", test_share=0.0)
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(autouse=True)
-def built(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(task_fitting, "BUILT", ("segmentation", "detection"))
 
 
 def study_of(task: str, **sequence: Any) -> Study:
@@ -34,9 +30,8 @@ def study_of(task: str, **sequence: Any) -> Study:
         "task": task,
         "labels": {"0": "ground", **names} if task == "segmentation" else names,
     }
-    return parse_study(
-        {"study": head, "data": {"min_test_cases": 0}, "sequence": {"kind": "slices", "size": 8, **sequence}}
-    )
+    document = {"study": head, "sequence": {"kind": "slices", "size": 8, **sequence}}
+    return parse_study({**document, "data": {"min_test_cases": 0}, "model": model_for(task, "slices")})
 
 
 @pytest.fixture

@@ -225,7 +225,7 @@ def test_picture_s_boxes_are_given_by_step() -> None:
 @pytest.mark.parametrize(
     ("sequence", "model", "said"),
     [
-        ({"kind": "rows", "size": 16}, {"cell": "gru"}, "no sequence of rows"),
+        ({"kind": "rows", "size": 16}, {"cell": "gru"}, "not rows"),
         (PATCHES["patches"], {"cell": "conv_gru"}, "same place"),
         (PICTURES["frames"], {"cell": "gru", "encoder": "cnn"}, "loses its places"),
         (PICTURES["frames"], {"cell": "conv_gru", "encoder": "hog"}, "hog gives no pixels"),

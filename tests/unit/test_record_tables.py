@@ -12,7 +12,7 @@ from client.cases import decode, subgroups
 from client.manifest import read_manifest
 from common.errors import CohortUnsuitable, DataError, LabelsInvalid, RecordsInvalid, SitesOverruled
 from common.sequences import SequenceBatch
-from common.study import Study, parse_study, task_fitting
+from common.study import Study, parse_study
 from deploy.federation import FederationData, resolve_tables
 from deploy.record_tables import RecordTables
 
@@ -172,9 +172,8 @@ def test_real_sites_of_a_table_are_not_dealt(icu: RecordTables, tmp_path: Path) 
 
 
 def test_risk_takes_its_time_from_the_table_of_labels(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(task_fitting, "BUILT", ("risk",))
     tables = many(tmp_path, 2)
     (tmp_path / "l.csv").write_text("patient,label,split,time\n0,1,train,120\n1,0,test,-1\n")
     study = study_of("HR", head={"task": "risk"}, time_scale=60.0)

@@ -233,5 +233,5 @@ def test_sums_of_pixels_leave_a_site() -> None:
 
 def test_noise_on_counts_that_is_not_built_is_refused() -> None:
     plain = study_of(STRIPS["rows"], {}).model_dump(mode="json", exclude_none=True)
-    with pytest.raises(InvalidValue, match="for the counts of segmentation"):
+    with pytest.raises(InvalidValue, match="is not built for segmentation"):
         parse_study({**plain, "privacy": {"evaluation_epsilon": 1.0, "noise_multiplier": 1.0}})

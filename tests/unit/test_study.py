@@ -217,7 +217,7 @@ def test_every_unknown_key_is_named_at_once() -> None:
         ("study.name", "a b"),
         ("study.name", "x\n"),
         ("study.name", "n" * 65),
-        ("study.task", "segmentation"),
+        ("study.task", "dreaming"),
         ("study.labels", {}),
         ("study.labels", {"0": "same", "1": "same"}),
         ("study.labels", {"0": "", "1": "b"}),

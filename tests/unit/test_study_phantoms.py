@@ -14,12 +14,13 @@ from client.cases import decode
 from client.sources import ManifestSource
 from common.errors import InvalidValue
 from common.sequences import NO_TARGET, SequenceBatch
-from common.study import Study, parse_study, task_fitting
+from common.study import Study, parse_study
 from deploy.federation import resolve
 from deploy.phantom import write_phantom
 from deploy.phantom.courses import draw_outcome, hazard
 from deploy.phantom.lesions import draw_case, draw_lesion
 from deploy.phantom.textures import DEVIATION, MEMORY, texture
+from tests.fitting_models import model_for
 
 PICTURES = [
     {"kind": "rows", "size": 16},
@@ -46,19 +47,12 @@ THREE = {"0": "none", "5": "nodule", "9": "cyst"}
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(autouse=True)
-def all_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    built = ("classification", "segmentation", "detection", "generation", "risk", "several labels")
-    monkeypatch.setattr(task_fitting, "BUILT", built)
-
-
 def study_of(task: str, sequence: dict[str, Any]) -> Study:
     several = task == "several labels"
     labels = {"0": "alive", "1": "event"} if task == "risk" else THREE
     head = {"name": "x", "labels": labels, "several_labels": several}
-    return parse_study(
-        {"study": {**head, "task": "classification" if several else task}, "sequence": sequence}
-    )
+    document = {"study": {**head, "task": "classification" if several else task}, "sequence": sequence}
+    return parse_study({**document, "model": model_for(task, sequence["kind"])})
 
 
 def batches(folder: Path, study: Study, sites: int = 2, patients: int = 8) -> dict[str, SequenceBatch]:

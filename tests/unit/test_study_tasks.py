@@ -7,16 +7,11 @@ from typing import Any
 import pytest
 
 from common.errors import InvalidValue
-from common.study import Study, digest, parse_study, task_fitting, to_canonical
+from common.study import Study, digest, parse_study, to_canonical
+from tests.fitting_models import model_for
 
 TASKS = ("classification", "segmentation", "detection", "generation", "risk")
 TWO = {"0": "none", "1": "lesion"}
-
-
-@pytest.fixture
-def all_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every task has a model, so that what else is asked of it is seen."""
-    monkeypatch.setattr(task_fitting, "BUILT", (*TASKS, "several labels"))
 
 
 def of(task: str, labels: dict[str, str] = TWO, kind: str = "", **head: Any) -> Study:
@@ -25,24 +20,14 @@ def of(task: str, labels: dict[str, str] = TWO, kind: str = "", **head: Any) -> 
     if kind == "steps":
         sequence["variables"] = {"HR": {"centre": 80.0, "scale": 20.0}}
     study = {"name": "x", "task": task, "labels": labels, **head}
-    return parse_study({"study": study, "sequence": sequence})
+    return parse_study({"study": study, "sequence": sequence, "model": model_for(task, kind)})
 
 
-@pytest.mark.parametrize("task", [*TASKS, "several labels"])
-def test_what_is_not_built_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, task: str) -> None:
-    monkeypatch.setattr(task_fitting, "BUILT", ())
-    several = task == "several labels"
-    with pytest.raises(InvalidValue, match=f"task {task}: this release has no model"):
-        of("classification" if several else task, several_labels=several)
-
-
-@pytest.mark.usefixtures("all_built")
 @pytest.mark.parametrize("task", TASKS)
 def test_each_task_has_a_study(task: str) -> None:
     assert of(task).study.task == task
 
 
-@pytest.mark.usefixtures("all_built")
 @pytest.mark.parametrize(
     ("task", "labels", "word"),
     [
@@ -61,13 +46,11 @@ def test_labels_that_a_task_cannot_use(task: str, labels: dict[str, str], word: 
         of(task, labels)
 
 
-@pytest.mark.usefixtures("all_built")
 @pytest.mark.parametrize("task", ["detection", "generation"])
 def test_one_class_is_enough_where_nothing_is_told_apart(task: str) -> None:
     assert of(task, {"1": "nodule"}).study.classes == ("nodule",)
 
 
-@pytest.mark.usefixtures("all_built")
 @pytest.mark.parametrize(
     ("task", "kind", "word"),
     [
@@ -83,21 +66,18 @@ def test_sequences_that_a_task_cannot_be_about(task: str, kind: str, word: str) 
         of(task, kind=kind)
 
 
-@pytest.mark.usefixtures("all_built")
 @pytest.mark.parametrize("task", [task for task in TASKS if task != "classification"])
 def test_several_labels_belong_to_classification(task: str) -> None:
     with pytest.raises(InvalidValue, match="several_labels belongs to classification"):
         of(task, several_labels=True)
 
 
-@pytest.mark.usefixtures("all_built")
 @pytest.mark.parametrize("stored", ["a|b", "-", " - "])
 def test_a_stored_label_must_not_read_as_several_or_none(stored: str) -> None:
     with pytest.raises(InvalidValue, match="cannot be one stored label"):
         of("classification", {"0": "a", stored: "b"}, several_labels=True)
 
 
-@pytest.mark.usefixtures("all_built")
 @pytest.mark.parametrize(
     ("stored", "indices"),
     [("e", (0,)), ("p|e", (0, 1)), (" e | p ", (0, 1)), ("e|e", (0,)), ("-", ()), ("e|x", None), ("", None)],
@@ -108,7 +88,6 @@ def test_several_labels_of_a_case(stored: str, indices: tuple[int, ...] | None) 
     assert not head.one_class_a_case
 
 
-@pytest.mark.usefixtures("all_built")
 @pytest.mark.parametrize("key", ["several_labels", "max_boxes", "every"])
 def test_a_younger_key_is_in_the_text_of_a_study_only_where_it_says_something(key: str) -> None:
     plain = of("classification", kind="steps")

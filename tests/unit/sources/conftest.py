@@ -12,7 +12,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from common.study import Study, parse_study, task_fitting
+from common.study import Study, parse_study
+from tests.fitting_models import model_for
 
 TASKS = ("classification", "segmentation", "detection", "generation", "risk", "several labels")
 Save = Callable[[str, NDArray[Any]], str]
@@ -20,9 +21,8 @@ Written = Callable[[list[dict[str, str]]], Path]
 
 
 @pytest.fixture
-def any_study(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Study]:
-    """A study of any task, whether this release has a model for it or not."""
-    monkeypatch.setattr(task_fitting, "BUILT", TASKS)
+def any_study() -> Callable[..., Study]:
+    """A study of any task."""
 
     def make(
         task: str = "classification",
@@ -32,7 +32,9 @@ def any_study(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Study]:
     ) -> Study:
         head = {"name": "x", "task": task, "labels": labels or {"0": "none", "1": "lesion"}}
         head |= tables.pop("study", {})
-        return parse_study({"study": head, "sequence": sequence or {"kind": "rows", "size": 8}, **tables})
+        sequence = sequence or {"kind": "rows", "size": 8}
+        model = model_for(task, sequence["kind"])
+        return parse_study({"study": head, "sequence": sequence, "model": model, **tables})
 
     return make
 
