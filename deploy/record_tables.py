@@ -192,9 +192,9 @@ def _rows(study: Study, tables: RecordTables, cases: list[_Case], columns: Seque
     sequence = study.sequence
     assert isinstance(sequence, Steps)  # noqa: S101  as the caller has seen
     known = {name for case in cases for name in case.variables}
-    once = [v for v in sequence.variables if v not in known and v in columns and v not in tables.ignore]
-    variables = tuple(v for v in sequence.variables if v in known or v in once)
-    if missing := [v for v in sequence.variables if v not in variables]:
+    once = [v for v in sequence.names if v not in known and v in columns and v not in tables.ignore]
+    variables = tuple(v for v in sequence.names if v in known or v in once)
+    if missing := [v for v in sequence.names if v not in variables]:
         raise CohortUnsuitable(f"the tables lack variables that the study names: {', '.join(missing)}")
     labelled = [(case, label) for case in cases if (label := _label(case))]
     if any(_split(case) not in SPLITS for case, _ in labelled):

@@ -91,8 +91,8 @@ def _squares(steps: torch.Tensor, sequence: PictureSequence) -> Iterator[torch.T
 
 
 def _variables(steps: torch.Tensor, sequence: Steps) -> Iterator[torch.Tensor]:
-    """(T, F) bool for each variable: its values, flags and gaps."""
-    count = len(sequence.variables)
+    """(T, F) bool for each column: its values, flags and gaps."""
+    count = len(sequence.columns)
     for variable in range(count):
         cover = torch.zeros_like(steps, dtype=torch.bool)
         cover[:, variable::count] = True

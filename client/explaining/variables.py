@@ -17,7 +17,7 @@ SHOWN = 12
 def variables(study: Study, found: Explanation) -> Markup:
     """Two tables: of variables, and of steps."""
     assert isinstance(study.sequence, Steps)  # noqa: S101  only called for records
-    names = list(study.sequence.variables)
+    names = list(study.sequence.columns)
     by_kind = found.attribution.values.reshape(len(found.case.steps), 3, len(names))
     measured = found.case.steps.reshape(len(found.case.steps), 3, len(names))[:, 1].sum(0)
     each = by_kind.sum((0, 1))

@@ -49,7 +49,7 @@ def _records(path: Path, study: Study) -> Iterator[Given | Refused]:
     """Every record of the table, named by its place: identifiers are not carried along."""
     assert isinstance(study.sequence, Steps)  # noqa: S101  the caller asked
     # Labels may stand in the table, and change nothing; of its variables those of the study are read.
-    rules = RecordRules(variables=tuple(study.sequence.variables))
+    rules = RecordRules(variables=study.sequence.names)
     table = read_records(path, Pseudonyms(secrets.token_bytes(KEY_BYTES)), rules)
     for number, case in enumerate(table.cases, start=1):
         name = f"{path.name} case {number}"

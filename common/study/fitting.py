@@ -42,6 +42,8 @@ def _cell_misfit(model: Model, sequence: Sequence) -> str:
         return "cell gru_d knows the time since a measurement, not the time to the next: not bidirectional"
     if model.layers > 1:
         return "cell gru_d is one layer; above it there are no measurements any more"
+    if sequence.fill != "none":
+        return f'cell gru_d lets old values fade; sequence.fill = "{sequence.fill}" keeps them as they were'
     return ""
 
 

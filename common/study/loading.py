@@ -137,7 +137,7 @@ def _known_keys(parents: list[int | str]) -> list[str]:
             annotation = fields[str(name)].annotation
             tables = [m for m in get_args(annotation) or (annotation,) if hasattr(m, "model_fields")]
         else:
-            named = [table for table in tables if name in {f.default for f in table.model_fields.values()}]
+            named = [table for table in tables if name in [f.default for f in table.model_fields.values()]]
             tables = named or tables  # the key of a table of tables is any text
     return list(dict.fromkeys(key for table in tables for key in table.model_fields))
 

@@ -113,23 +113,58 @@ class Variable(Section):
     scale: float = Field(gt=0.0)
 
 
+Categories = Annotated[tuple[float, ...], Field(min_length=2, max_length=50)]
+
+
 class Steps(Section):
     """``[sequence] kind = "steps"``: a record of measurements; every time at which one was made is a step.
 
     A gap of ``time_scale`` of the record's own units of time is 1.0. With ``every``, in those units too, the
-    times are a grid from the record's first on, and a step has the last value measured in its stretch.
+    times are a grid from the record's first on, and a step has the last value measured in its stretch. With
+    ``fill = "last"`` a value stays until its variable is measured again.
+
+    ``categories`` are variables whose numbers are names: each number is a column of 0 and 1. What is not
+    ``plausible``, or none of the categories, is as if not measured. A scaled value beyond ``limit`` enters as
+    the limit.
     """
 
     kind: Literal["steps"] = "steps"
     variables: dict[Text, Variable] = Field(min_length=1, max_length=1000)
+    categories: dict[Text, Categories] = Field({}, max_length=200)
+    plausible: dict[Text, tuple[float, float]] = Field({}, max_length=1000)
     time_scale: float = Field(1.0, gt=0.0)
     every: float | None = Field(None, gt=0.0)
+    fill: Literal["none", "last"] = "none"
+    limit: float | None = Field(None, gt=0.0)
     max_steps: MaxSteps = None
+
+    @model_validator(mode="after")
+    def _names_fit(self) -> Steps:
+        if twice := self.variables.keys() & self.categories.keys():
+            raise ValueError(f"both a variable and a category: {', '.join(sorted(twice))}")
+        if strangers := self.plausible.keys() - self.variables.keys():
+            raise ValueError(f"plausible names what is no variable: {', '.join(sorted(strangers))}")
+        if empty := [name for name, (low, high) in self.plausible.items() if low >= high]:
+            raise ValueError(f"the least plausible value must be below the greatest: {', '.join(empty)}")
+        if same := [name for name, values in self.categories.items() if len({*values}) < len(values)]:
+            raise ValueError(f"a category stands twice: {', '.join(same)}")
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What is read of a record: variables, then categories."""
+        return (*self.variables, *self.categories)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What a step has a value, a flag and a gap of, as ``HR``, or ``chest_pain = 4``."""
+        each = (f"{name} = {value:.9g}" for name, values in self.categories.items() for value in values)
+        return (*self.variables, *each)
 
     @property
     def frame(self) -> tuple[int, int]:
-        """One row: scaled values, then observed flags, then gaps, each in the variables' order."""
-        return (1, 3 * len(self.variables))
+        """One row: scaled values, then observed flags, then gaps, each in the columns' order."""
+        return (1, 3 * len(self.columns))
 
 
 Sequence = Annotated[Rows | Patches | Slices | Frames | Views | Steps, Field(discriminator="kind")]

@@ -25,7 +25,7 @@ _YOUNGER: tuple[tuple[str, type[Section], tuple[str, ...]], ...] = (
     ("study", Head, ("several_labels",)),
     ("data", Data, ("max_boxes",)),
     ("sequence", Patches, ("order",)),
-    ("sequence", Steps, ("every",)),
+    ("sequence", Steps, ("every", "fill", "limit", "categories", "plausible")),
     ("model", Model, ("residual", "layer_norm")),
     (
         "training",

@@ -6,13 +6,12 @@ that the time to the event is exponential with mean 1 / h(s). Observation ends a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from client.sources.record_file import Record
-from common.study import Variable
+from common.study import Steps
 
 LEAST_HAZARD, STEEPNESS = 0.01, 4.0
 HORIZON = (5.0, 15.0)
@@ -45,29 +44,26 @@ def draw_outcome(rng: np.random.Generator, severity: float) -> Outcome:
 
 
 def draw_record(
-    rng: np.random.Generator,
-    severity: float,
-    variables: Mapping[str, Variable],
-    unit: float,
-    most_steps: int,
-    bias: float,
+    rng: np.random.Generator, severity: float, sequence: Steps, most_steps: int, bias: float
 ) -> Record:
     """Measurements of a patient of this severity, at irregular times; not all is measured at each.
 
     Args:
         rng: Everything else.
         severity: In [0, 1].
-        variables: What is measured: around ``centre``, some ``scale`` off.
-        unit: Unit of time, in the record's own.
+        sequence: What is measured: variables around ``centre``, some ``scale`` off; any of the categories,
+            whatever the severity. Its ``time_scale`` is the unit of time.
         most_steps: Longest record.
         bias: By how many ``scale`` the site's instruments are off.
     """
     steps = int(rng.integers(1, 1 + min(12, most_steps)))
-    times = np.cumsum(rng.exponential(0.5 * unit, steps))
+    times = np.cumsum(rng.exponential(0.5 * sequence.time_scale, steps))
     state = 3 * (severity - 0.5) + np.cumsum(rng.normal(0, 0.15, steps))
+    variables = sequence.variables.values()
     loadings = np.resize(LOADINGS, len(variables))
     off = state[:, None] * loadings + rng.normal(0, 0.5, (steps, len(variables))) + bias
-    centre = np.array([variable.centre for variable in variables.values()])
-    scale = np.array([variable.scale for variable in variables.values()])
+    centre, scale = (np.array([getattr(v, key) for v in variables]) for key in ("centre", "scale"))
     measured = rng.uniform(size=off.shape) < 0.7
-    return times, np.where(measured, centre + scale * off, np.nan).astype(np.float32)
+    numbers = np.where(measured, centre + scale * off, np.nan)
+    names = [rng.choice(values, (steps, 1)) for values in sequence.categories.values()]
+    return times, np.concatenate([numbers, *names], axis=1).astype(np.float32)

@@ -126,7 +126,7 @@ class _Hospital:
             found += [{**line, **common} for line in self._case(patient)]
         if self._records and isinstance(self._study.sequence, Steps):
             path = self._folder / self._name / "records.npz"
-            write_records(path, tuple(self._study.sequence.variables), self._records)
+            write_records(path, self._study.sequence.names, self._records)
         yield from found
 
     def _case(self, patient: _Patient) -> Iterator[Line]:
@@ -140,9 +140,7 @@ class _Hospital:
     def _course(self, patient: _Patient, sequence: Steps) -> Line:
         bias = 0.2 * (self._number % 3 - 1)
         most = sequence.max_steps or LONGEST
-        record = draw_record(
-            patient.rng, patient.severity, sequence.variables, sequence.time_scale, most, bias
-        )
+        record = draw_record(patient.rng, patient.severity, sequence, most, bias)
         self._records.append(record)
         path = f"{self._name}/records.npz#{len(self._records) - 1}"
         return {"path": path, **self._about_case(patient, sequence.time_scale)}

@@ -1,8 +1,8 @@
 """Thirty rounds on chest X-rays of three hospitals, each round with a fault: as good as undisturbed ones.
 
 The pictures are resampled to 64 rows of 64 pixels, half as fine as in
-``examples/chest-xray-rows.toml``; all cases of all three hospitals train and test. The schedule of the faults is
-drawn from a seed.
+``examples/chest-xray-rows.toml``; all cases of all three hospitals train and test. The schedule of the
+faults is drawn from a seed.
 """
 
 from __future__ import annotations

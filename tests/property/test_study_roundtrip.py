@@ -36,8 +36,20 @@ sequences = st.one_of(
         lambda d: {"kind": "slices", **d}
     ),
     table(size=st.integers(8, 1024), pixel_spacing_mm=positive).map(lambda d: {"kind": "frames", **d}),
-    st.dictionaries(texts, st.fixed_dictionaries({"centre": positive, "scale": positive}), min_size=1).map(
-        lambda variables: {"kind": "steps", "variables": variables}
+    st.builds(
+        lambda variables, extra: {"kind": "steps", "variables": variables, **extra},
+        st.dictionaries(texts, st.fixed_dictionaries({"centre": positive, "scale": positive}), min_size=1),
+        table(fill=st.sampled_from(["none", "last"]), limit=positive, every=positive),
+    ),
+    st.builds(
+        lambda numbers, low: {
+            "kind": "steps",
+            "variables": {"HR": {"centre": 80.0, "scale": 20.0}},
+            "categories": {"pain": numbers},
+            "plausible": {"HR": [low, 200.0]},
+        },
+        st.lists(positive, min_size=2, max_size=5, unique=True),
+        positive,
     ),
 )
 documents = st.fixed_dictionaries(

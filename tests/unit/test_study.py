@@ -107,7 +107,14 @@ def uncommented(kind: str) -> Study:
         Patches(size=128, patch=16, pixel_spacing_mm=1.5),
         Slices(pixel_spacing_mm=1.5, slice_spacing_mm=5.0, max_steps=400),
         Frames(pixel_spacing_mm=1.5, max_steps=400),
-        Steps(variables={"heart_rate": Variable(centre=80, scale=20)}, every=60.0, max_steps=400),
+        Steps(
+            variables={"heart_rate": Variable(centre=80, scale=20)},
+            categories={"chest_pain": (1, 2, 3, 4)},
+            plausible={"heart_rate": (10, 300)},
+            every=60.0,
+            limit=5.0,
+            max_steps=400,
+        ),
         Views(pixel_spacing_mm=1.5, max_steps=400),
     ],
     ids=lambda s: str(s.kind),
@@ -633,6 +640,14 @@ def test_every_field_has_another_value_here() -> None:
     assert keys == set(OTHERWISE) | ONLY_VALUE
 
 
+def test_a_study_of_records_without_younger_keys_keeps_its_text() -> None:
+    text = to_canonical(parse_study({"study": HEAD, "sequence": {"kind": "steps", "variables": VARIABLES}}))
+    assert (
+        '"sequence":{"kind":"steps","variables":{"HR":{"centre":80.0,"scale":20.0},'
+        '"pH":{"centre":7.4,"scale":0.1}},"time_scale":1.0,"max_steps":null},'
+    ) in text
+
+
 def test_digest_changes_with_every_field() -> None:
     digests = {digest(with_values({key: value})) for key, value in OTHERWISE.items()}
     assert len(digests | {digest(parse_study({"study": HEAD}))}) == len(OTHERWISE) + 1
@@ -829,6 +844,11 @@ def test_an_epoch_has_steps_enough_for_every_unit(sample_rate: float, steps: int
         ({"kind": "patches"}, "patch", 8),
         ({"kind": "steps", "variables": VARIABLES}, "time_scale", 60.0),
         ({"kind": "steps", "variables": VARIABLES}, "max_steps", 400),
+        ({"kind": "steps", "variables": VARIABLES}, "every", 60.0),
+        ({"kind": "steps", "variables": VARIABLES}, "fill", "last"),
+        ({"kind": "steps", "variables": VARIABLES}, "limit", 5.0),
+        ({"kind": "steps", "variables": VARIABLES}, "categories", {"ward": [1, 2]}),
+        ({"kind": "steps", "variables": VARIABLES}, "plausible", {"pH": [6.5, 8.0]}),
         ({"kind": "steps", "variables": VARIABLES}, "variables", {"HR": {"centre": 80, "scale": 10}}),
     ],
 )
@@ -837,6 +857,23 @@ def test_digest_changes_with_every_option_of_a_kind(sequence: dict[str, Any], ke
         parse_study({"study": HEAD, "sequence": s}) for s in (sequence, {**sequence, key: value})
     )
     assert digest(default) != digest(other)
+
+
+@pytest.mark.parametrize(
+    ("tables", "word"),
+    [
+        ({"categories": {"pH": [1, 2]}}, "both a variable and a category"),
+        ({"categories": {"ward": [1]}}, "ward"),
+        ({"categories": {"ward": [1, 2, 1]}}, "stands twice"),
+        ({"plausible": {"ward": [1, 2]}}, "no variable: ward"),
+        ({"plausible": {"pH": [8.0, 6.5]}}, "below the greatest: pH"),
+        ({"limit": 0.0}, "limit"),
+    ],
+)
+def test_records_that_cannot_be_read_so_are_refused(tables: dict[str, Any], word: str) -> None:
+    with pytest.raises(InvalidValue) as error:
+        parse_study({"study": HEAD, "sequence": {"kind": "steps", "variables": VARIABLES, **tables}})
+    assert word in str(error.value)
 
 
 def test_digest_is_of_values_not_of_how_they_are_written() -> None:

@@ -35,8 +35,9 @@ STEPS = {
     "max_steps": 6,
     "variables": {name: {"centre": 80.0, "scale": 20.0} for name in ("HR", "Lactate")},
 }
+NAMED = {**STEPS, "categories": {"pain": [1, 2, 4], "ward": [1, 2]}, "fill": "last"}
 COMBINATIONS = [
-    *[("classification", sequence) for sequence in [*PICTURES[2:], STEPS]],
+    *[("classification", sequence) for sequence in [*PICTURES[2:], STEPS, NAMED]],
     *[("several labels", sequence) for sequence in PICTURES],
     *[("segmentation", sequence) for sequence in PICTURES],
     *[("detection", sequence) for sequence in PICTURES[1:4]],

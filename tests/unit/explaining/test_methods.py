@@ -19,7 +19,7 @@ from client.explaining.occlusion import occluded
 from client.explaining.sanity import rank_correlation, stages
 from common.study import Rows
 from common.study.sequence import Frames, Steps, Variable
-from tests.conftest import small_model
+from tests.conftest import small_model, small_study
 
 MODELS: list[dict[str, Any]] = [
     {"cell": "gru", "pooling": "attention"},
@@ -149,3 +149,16 @@ def test_weights_are_replaced_from_the_head_down() -> None:
     names = [name for name, _ in network.named_parameters()]
     assert all(name.startswith(("pooling", "head")) == name.startswith(found["head"]) for name in names)
     assert all(name.startswith(found["everything"]) for name in names)
+
+
+def test_occlusion_of_a_record_covers_one_category_after_the_other() -> None:
+    variables = {"a": {"centre": 0.0, "scale": 1.0}}
+    told = {"kind": "steps", "variables": variables, "categories": {"pain": [1, 2]}}
+    study = small_study(sequence=told)
+    network, steps = small_model(1, sequence=told), torch.ones(2, 9)
+    found = occluded(network, steps, 0, study.sequence)
+    covered = steps.clone()
+    covered[:, [2, 5, 8]] = 0
+    lost = evidence_of(network, steps[None], 0) - evidence_of(network, covered[None], 0)
+    assert found.parts.shape == (3,)
+    assert float(found.parts[2]) == pytest.approx(float(lost.detach()), abs=1e-6)

@@ -39,6 +39,7 @@ def case(count: int, width: int, name: str = EVIL) -> Given:
         ({"kind": "slices", "size": 8}, (3, 64), 3),
         ({"kind": "frames", "size": 8}, (5, 64), 3),
         (RECORDS, (6, 3), 0),
+        ({**RECORDS, "categories": {"pain": [1, 4]}}, (6, 9), 0),
     ],
 )
 def test_every_kind_of_sequence_has_a_page(
@@ -55,6 +56,12 @@ def test_every_kind_of_sequence_has_a_page(
     assert "stays in the hospital" in page.text and "input-blank" in page.text
     assert f"called {found.answer.decision}" in page.text.lower()
     assert any("Rank correlation with fresh weights: everything" in row[0] for t in page.tables for row in t)
+
+
+def test_a_category_is_named_with_its_number(tmp_path: Path) -> None:
+    model = opened(tmp_path, small_study(sequence={**RECORDS, "categories": {"pain": [1, 4]}}))
+    page = Page(render(model, [explain(model, case(6, 9))], []))
+    assert {"HR", "pain = 1", "pain = 4"} <= {row[0] for table in page.tables for row in table}
 
 
 def test_a_class_can_be_chosen(tmp_path: Path) -> None:

@@ -45,6 +45,7 @@ def test_document_holds_the_table() -> None:
     [
         ({"cell": "gru_d", "bidirectional": True}, "steps", "not bidirectional"),
         ({"cell": "gru_d", "layers": 2}, "steps", "one layer"),
+        ({"cell": "gru_d"}, "filled", "lets old values fade"),
         ({"residual": True}, "frames", "layers is 1"),
         ({"layer_norm": True}, "frames", "layers is 1"),
         ({"residual": True, "layers": 2, "cell": "conv_gru"}, "frames", "not for conv_gru"),
@@ -56,6 +57,7 @@ def test_document_holds_the_table() -> None:
 def test_what_does_not_fit_is_refused_by_name(model: dict[str, Any], sequence: str, word: str) -> None:
     kinds = {
         "steps": {"kind": "steps", "variables": {"HR": {"centre": 80, "scale": 20}}},
+        "filled": {"kind": "steps", "variables": {"HR": {"centre": 80, "scale": 20}}, "fill": "last"},
         "frames": {"kind": "frames", "size": 32},
         "small": {"kind": "frames", "size": 24},
     }

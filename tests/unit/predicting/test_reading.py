@@ -93,6 +93,17 @@ def test_records_are_named_by_their_place(tmp_path: Path) -> None:
     assert isinstance(cases[0], Given) and cases[0].steps[:, 0].tolist() == [0.0, 1.0]
 
 
+def test_categories_of_a_record_are_read_too(tmp_path: Path) -> None:
+    (tmp_path / "r.csv").write_text("patient_id,age,pain,num\nAnna,80,4,1\nBert,70,?,0\n")
+    variables = {"age": {"centre": 80.0, "scale": 10.0}}
+    sequence = {"kind": "steps", "variables": variables, "categories": {"pain": [1, 4]}}
+    cases = list(read_inputs([tmp_path / "r.csv"], small_study(sequence=sequence)))
+    assert [case.steps[0, :6].tolist() for case in cases if isinstance(case, Given)] == [
+        [0.0, 0.0, 1.0, 1.0, 1.0, 1.0],
+        [-1.0, 0.0, 0.0, 1.0, 0.0, 0.0],
+    ]
+
+
 REFUSALS: list[tuple[str, dict[str, Any]]] = [
     ("input-too-small", {"sequence": {"kind": "rows", "size": 64}}),
     ("input-without-spacing", {"sequence": {"kind": "rows", "size": 8, "pixel_spacing_mm": 1.0}}),
