@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # it brings torch along, which who only asks for the rules ne
     from client.site import Site
 
 _COMPUTING = ("train", "evaluate")
+_TASK_HINT = 'If the hospital wants it, it adds "{task}" to tasks under [studies] in policy.toml.'
 _HOURS_HINT = "The hospital computes at certain hours only; the study goes on with it when they begin."
 
 
@@ -53,7 +54,10 @@ def check_study(policy: Policy, study: Study) -> None:
     _check_privacy(policy, study)
     rules, model = policy.studies, study.model
     if study.study.task not in rules.tasks:
-        raise PolicyRefused(f"[studies] tasks: {study.study.task} is not among {', '.join(rules.tasks)}")
+        raise PolicyRefused(
+            f"[studies] tasks: {study.study.task} is not among {', '.join(rules.tasks)}",
+            hint=_TASK_HINT.format(task=study.study.task),
+        )
     if model.cell not in rules.models:
         raise PolicyRefused(f"[studies] models: {model.cell} is not among {', '.join(rules.models)}")
     if kept_back := sorted(metrics_of(study) - set(rules.metrics)):

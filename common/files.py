@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,6 +48,12 @@ def written_atomically(path: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
             partial.unlink(missing_ok=True)
     except OSError as error:
         raise unwritable(path, error) from None
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex; ``OSError`` where it cannot be read."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def unwritable(path: Path, error: OSError) -> DiskFull | OutputUnwritable:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from common.audit import AuditLog
 from common.contract import Contract
 from common.errors import ConsiliumError, StudyStopped
+from common.files import file_sha256
 from server.journal import RunJournal, is_final
 from server.link.grid import LinkGrid
 from server.record import RunRecord, read_run
-from server.study_run import RunPlan, run_study
+from server.study_run import MODEL_FILE, RunPlan, run_study
 
 ENDED = "study-ended"
 """Why a task is called off that nobody waits for any more."""
@@ -35,7 +36,8 @@ def conduct(
     is_over = True
     try:
         record = run_study(grid, plan, journal)
-        ended = {"digest": (record.final or {})["model_digest"]}
+        sha256 = file_sha256(plan.out / MODEL_FILE)
+        ended = {"digest": (record.final or {})["model_digest"], "sha256": sha256}
         return record
     except ConsiliumError as error:
         ended, is_over = {"code": error.code}, is_final(error)

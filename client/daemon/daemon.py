@@ -224,7 +224,7 @@ class SiteDaemon:
         if state == "connecting" or (state, code) == self._link_told:
             return
         self._link_told = state, code
-        self._note(f"link.{state}", code=code or None)
+        self._note(f"link.{state}", **({"code": code} if code else {}))
 
     def _note(self, event: str, **facts: Fact) -> None:
         """Tell the audit log what the link's threads must not fail for."""

@@ -84,13 +84,30 @@ class _Answer:
 
     def folder(self, task: OfferedTask) -> TaskFolder:
         """What outlived the processes that worked at the task."""
+        if self.site is None:
+            return TaskFolder(None)
+        match self._asked(task):
+            case TrainTask() as asked:
+                return task_folder(self.site.state, self.site.name, "training", asked)
+            case EvaluateTask() as counted:
+                return task_folder(self.site.state, self.site.name, "evaluation", counted)
+            case None:
+                return TaskFolder(None)
+
+    def model(self, task: OfferedTask) -> dict[str, str]:
+        """The model that this is an answer about, as a fact for the log; none of a refusal.
+
+        Who worked at the task has checked that the weights have that digest.
+        """
+        asked = None if self.refusal is not None else self._asked(task)
+        return {} if asked is None else {"model": asked.base_digest}
+
+    def _asked(self, task: OfferedTask) -> TrainTask | EvaluateTask | None:
         if self.site is not None and task.message_type == "train":
-            asked = read_about(task.content, TrainTask)
-            return task_folder(self.site.state, self.site.name, "training", asked)
+            return read_about(task.content, TrainTask)
         if self.site is not None and task.message_type == "evaluate":
-            counted = read_about(task.content, EvaluateTask)
-            return task_folder(self.site.state, self.site.name, "evaluation", counted)
-        return TaskFolder(None)
+            return read_about(task.content, EvaluateTask)
+        return None
 
 
 class Desk:
@@ -305,6 +322,7 @@ class Desk:
         )
         size = len(sealed.body) + sum(blobs.values())
         facts = {"contract": task.contract_digest, "message_type": task.message_type}
+        facts |= answer.model(task)
         self._home.audit("release.sent", task=task.id, digest=sealed.digest, bytes=size, **facts)
         self._outbox.put(task.id, sealed, tuple(blobs), self._made)
         if answer.over:

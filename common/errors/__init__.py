@@ -37,7 +37,8 @@
         ├── SiteConnectedTwice, CoordinatorUnreachable, TlsIntercepted
         ├── ProtocolMismatch, EnvelopeRefused, EnvelopeReplayed, ClockSkewed, BlobRefused
         ├── ContractInvalid, ContractExpired, CodeDiffers, TaskOutsideContract
-        └── StudyUnknown, StudyUnapproved, StudyWithdrawn, ApproverRefused, PolicyRefused
+        ├── StudyUnknown, StudyUnapproved, StudyWithdrawn, ApproverRefused, PolicyRefused
+        └── ModelNotInEvidence
 
 Each class has a stable ``code``, a ``public`` sentence free of patient data and paths, and a ``hint``
 that says what to do next. Only these three ever leave a site; the private message given when raising
@@ -165,6 +166,7 @@ from common.errors.trust import (
     InvitationUsed,
     KeyUnreadable,
     KeyUnsafe,
+    ModelNotInEvidence,
     NotEnrolled,
     PolicyRefused,
     ProtocolMismatch,
@@ -203,6 +205,7 @@ __all__ = [
     "BlobRefused",
     "ContractInvalid",
     "ContractExpired",
+    "ModelNotInEvidence",
     "StudyUnknown",
     "StudyUnapproved",
     "StudyWithdrawn",

@@ -143,6 +143,12 @@ class ContractExpired(TrustError):  # noqa: D101
     hint = "The coordinator proposes it again with a later date, and the sites approve it anew."
 
 
+class ModelNotInEvidence(TrustError):  # noqa: D101
+    code = "model-not-in-evidence"
+    public = "The model's file is not the one that the audit logs name."
+    hint = "Do not use it. Get the file again from the coordinator, and the logs from both sides."
+
+
 class StudyUnknown(TrustError):  # noqa: D101
     code = "study-unknown"
     public = "No study of that name or digest has been proposed."

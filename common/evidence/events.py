@@ -15,6 +15,7 @@ from common.evidence.event import Event, Kind
 CONTINUED, REPAIRED = "audit.continued", "audit.repaired"
 PEER_HEAD, PEER_ROLLED_BACK = "peer.head", "peer.rolled-back"
 SITE_CREATED, SITE_ENROLLED, COORDINATOR_CREATED = "site.created", "site.enrolled", "coordinator.created"
+STUDY_ENDED, RELEASE_SENT = "study.ended", "release.sent"
 
 _TEXT, _COUNT, _NUMBER, _FLAG, _DIGEST, _HEAD = Kind
 
@@ -177,8 +178,10 @@ _STUDIES = {
     "site.readmitted": Event(
         "A person let a suspended site back into a study.", {**_SITE, **_CONTRACT, "by": _TEXT}
     ),
-    "study.ended": Event(
-        "A study runs no more.", {"study": _TEXT}, {**_CONTRACT, **_CODE, "rounds": _COUNT, "digest": _DIGEST}
+    STUDY_ENDED: Event(
+        "A study runs no more; digest is of its model's weights, sha256 of the model's file.",
+        {"study": _TEXT},
+        {**_CONTRACT, **_CODE, "rounds": _COUNT, "digest": _DIGEST, "sha256": _DIGEST},
     ),
 }
 _TASKS = {
@@ -189,8 +192,10 @@ _TASKS = {
         "A task was called off.", {"task": _TEXT}, {**_CONTRACT, "reason": _TEXT, **_SITE}
     ),
     "task.failed": Event("A task ended in an error.", {**_TASK, **_CODE}, {**_WHERE, **_SITE}),
-    "release.sent": Event(
-        "This left the hospital.", {**_TASK, **_CONTENT}, {**_WHERE, "acknowledged": _FLAG}
+    RELEASE_SENT: Event(
+        "This left the hospital; model is the digest of the weights that were trained on or tested.",
+        {**_TASK, **_CONTENT},
+        {**_WHERE, "acknowledged": _FLAG, "model": _DIGEST},
     ),
     "release.acknowledged": Event("The coordinator has what was sent.", {"task": _TEXT, "digest": _DIGEST}),
     "reply.received": Event("A site's reply was stored.", {**_TASK, **_SITE, **_CONTENT}, _WHERE),

@@ -18,6 +18,7 @@ from common.evidence.events import (
     objection,
 )
 from common.evidence.heads import Note
+from common.evidence.mention import Made, Tested
 from common.evidence.reading import Fault, entries_of, first_entry
 from common.evidence.source import Source
 
@@ -38,6 +39,8 @@ class Verdict:
         first_bad: The first entry that is not what was written.
         ended_by: What says that it ends here, ``audit.head`` or ``--head``; "" if nothing does.
         notes: Heads of other logs that it holds.
+        made: Models that studies ended with.
+        tested: Models that a site told its results of.
         remarks: What a reader should know, and what does not break the log.
     """
 
@@ -50,6 +53,8 @@ class Verdict:
     first_bad: Fault | None
     ended_by: str
     notes: tuple[Note, ...]
+    made: tuple[Made, ...]
+    tested: tuple[Tested, ...]
     remarks: tuple[str, ...]
 
     @property
@@ -96,6 +101,8 @@ def examine(name: str, source: Source, heads: Sequence[Head] = (), *, is_owner: 
         first_bad=first_bad,
         ended_by=ended_by,
         notes=tuple(found.notes),
+        made=tuple(found.made),
+        tested=tuple(found.tested),
         remarks=(*_remarks(source, ended_by, first_bad), *found.remarks()),
     )
 
@@ -109,6 +116,8 @@ class _Found:
         self.places: list[Head] = []
         self.times: list[str] = []
         self.notes: list[Note] = []
+        self.made: list[Made] = []
+        self.tested: list[Tested] = []
         self._odd: list[str] = []
 
     def take(self, entry: Entry) -> None:
@@ -118,6 +127,8 @@ class _Found:
         note = Note.of(entry)
         if note is not None:
             self.notes.append(note)
+        self.made += filter(None, [Made.of(entry)])
+        self.tested += filter(None, [Tested.of(entry)])
         if not self._is_given:
             self._ask_whose(entry)
         wrong = objection(entry.event, entry.facts)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from common.evidence.entry import Head
     from common.evidence.verdict import Verdict
     from common.evidence.verification import Report
+    from common.evidence.vouching import Vouched
 
 app = typer.Typer(no_args_is_help=True, help="Evidence: verify audit logs offline, export them to a SIEM.")
 VERIFY_EXAMPLE = "Example: consilium audit verify alder.jsonl coordinator.jsonl --head 812:5f0c..."
@@ -39,6 +40,14 @@ def verify(
             show_default=False,
         ),
     ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="MODEL",
+            help="A finished model, or its run's folder: the logs must name this very file.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
     """Check logs to the last byte, and against the heads that each side noted of the other.
@@ -50,16 +59,19 @@ def verify(
     from common.errors import AuditBroken
     from common.evidence.verification import verify as check
 
-    logs, owners = _logs(paths)
+    logs, owners = logs_at(paths)
     report = check(logs, _heads(heads), owners)
     if not report.is_whole:
         faults = list(report.faults)
         more = [f"and {len(faults) - MOST_FAULTS} more"] if len(faults) > MOST_FAULTS else []
         raise AuditBroken("\n".join([*faults[:MOST_FAULTS], *more]))
+    named = None if model is None else _named(report, model)
     if as_json:
-        print_json(_document(report))
-    else:
-        _show(report)
+        print_json(_document(report) | ({} if named is None else {"model": as_document(named)}))
+        return
+    _show(report)
+    if named is not None:
+        typer.echo(f"model: {named}")
 
 
 def export(
@@ -95,7 +107,20 @@ def export(
         )
 
 
-def _logs(paths: list[str]) -> tuple[dict[str, Path], set[str]]:
+def _named(report: Report, model: Path) -> Vouched:
+    from common.evidence.vouching import vouched
+
+    return vouched(report, model)
+
+
+def as_document(named: Vouched) -> dict[str, Any]:
+    """What logs say of a model, as JSON holds it."""
+    from dataclasses import asdict
+
+    return {"log": named.log, **asdict(named.made), "tested_by": dict(named.tested_by)}
+
+
+def logs_at(paths: list[str]) -> tuple[dict[str, Path], set[str]]:
     """Paths by what to call them, and which of these are names that were given."""
     from common.evidence.source import homes_in
 

@@ -14,6 +14,7 @@ from deploy.cli.screen import print_json
 
 if TYPE_CHECKING:
     from client.predicting import Answer, Given, Predicted, Refused, TrainedModel
+    from common.evidence.vouching import Vouched
 
 EXAMPLE = "Example: consilium predict runs/chest-xray picture.dcm series/ --out predictions.json"
 REFUSED = 4
@@ -35,6 +36,15 @@ CohortName = Annotated[
 ]
 Split = Annotated[
     str | None, typer.Option(metavar="SPLIT", help="With --cohort: train, val or test.", show_default="all")
+]
+
+Evidence = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="PATH",
+        help="Audit logs, as `consilium audit verify` takes them: a model that they do not name is not used.",
+        show_default=False,
+    ),
 ]
 
 
@@ -60,6 +70,7 @@ def predict(
             show_default=False,
         ),
     ] = None,
+    evidence: Evidence = None,
     cohort: CohortName = None,
     split: Split = None,
     home: options.Home = None,
@@ -72,6 +83,7 @@ def predict(
     It is research software and no medical device. Cases that the model cannot be asked about are refused with
     a reason; the exit status is then 4, and all others are predicted.
     """
+    named = _vouched(model, evidence)
     from client.devices import choose_device
     from client.predicting import Refused, open_model, predicted
 
@@ -81,7 +93,7 @@ def predict(
         results.append(result if isinstance(result, Refused) else result.answer)
         if not isinstance(result, Refused):
             _beside(opened, result, len(results), overlay, dicom_sr)
-    _tell(opened, results, out, as_json)
+    _tell(opened, results, named, out, as_json)
     if any(isinstance(result, Refused) for result in results):
         raise typer.Exit(REFUSED)
 
@@ -122,19 +134,44 @@ def cases_of(
     return chain(named, cohort_cases(home, cohort, model.study, split) if cohort else ())
 
 
-def _tell(model: TrainedModel, results: Sequence[Answer | Refused], out: Path | None, as_json: bool) -> None:
+def _vouched(model: Path, evidence: list[str] | None) -> Vouched | None:
+    """What the logs say of the model, before it is used; None where none were given.
+
+    Raises:
+        AuditBroken, ModelNotInEvidence: It is not to be used.
+    """
+    if not evidence:
+        return None
+    from common.evidence.verification import verify
+    from common.evidence.vouching import vouched
+    from deploy.cli.audit import logs_at
+
+    logs, owners = logs_at(evidence)
+    return vouched(verify(logs, (), owners), model)
+
+
+def _tell(
+    model: TrainedModel,
+    results: Sequence[Answer | Refused],
+    named: Vouched | None,
+    out: Path | None,
+    as_json: bool,
+) -> None:
     from client.predicting.writing import to_document, to_rows, write_predictions
+    from deploy.cli.audit import as_document
 
     if out is not None:
         write_predictions(out, model, results)
     if as_json:
-        print_json(to_document(model, results))
+        print_json(to_document(model, results) | ({} if named is None else {"evidence": as_document(named)}))
         return
     columns, rows = to_rows(results)
     _show(columns, rows)
     calibrated = "calibrated" if model.calibration.fitted else "not calibrated"
     head = model.study.study
     typer.echo(f"model {model.digest[:16]} of study {head.name}; probabilities are {calibrated}")
+    if named is not None:
+        typer.echo(f"evidence: {named}")
     typer.echo("Research software: no diagnosis follows from this alone.")
     if out is not None:
         typer.echo(f"wrote {out}")

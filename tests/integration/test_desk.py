@@ -36,7 +36,7 @@ from common.link.records import described, restored
 from common.tasks import TrainTask, read_refusal, task_content
 from common.tasks.writing import refusal_content
 
-CONTRACT = "c" * 64
+CONTRACT, MODEL = "c" * 64, "b" * 64
 SECRET = "Mueller^Anna"
 told: list[tuple[str, float, str]] = []  # how far which task was said to be
 
@@ -69,7 +69,8 @@ class Outbox:
 
 def task(number: int) -> OfferedTask:
     statement: Any = SimpleNamespace(content={"records": {"content": []}, "audit_head": ""}, issued=0)
-    return OfferedTask(f"{number:032x}", "train", CONTRACT, statement, RecordDict(), "d" * 64)
+    content = task_content(TrainTask("study", 0, 1, MODEL))
+    return OfferedTask(f"{number:032x}", "train", CONTRACT, statement, content, "d" * 64)
 
 
 @pytest.fixture
@@ -131,6 +132,7 @@ def test_an_answer_is_logged_before_it_leaves(desk: Any, home: Home) -> None:
     assert list(outbox.replies) == [task(1).id, task(2).id] and executor.ran == 2
     assert told == [(task(1).id, 0.5, "train"), (task(2).id, 0.5, "train")]
     assert [event for event, _ in events(home)][-4:] == ["task.received", "release.sent"] * 2
+    assert list(home.audit_log.entries())[-1].facts["model"] == MODEL
 
 
 def test_what_the_training_process_refuses_is_logged_as_refused(desk: Any, home: Home) -> None:
@@ -139,6 +141,7 @@ def test_what_the_training_process_refuses_is_logged_as_refused(desk: Any, home:
     work(made, task(1))
     assert [code_of(sealed) for sealed in outbox.replies.values()] == ["budget-spent"]
     assert events(home)[-2:] == [("task.refused", "budget-spent"), ("release.sent", None)]
+    assert "model" not in list(home.audit_log.entries())[-1].facts
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,14 @@
 """Founding a federation on this machine: a coordinator that listens, and sites that enrolled and approved.
 
 Whoever runs a federation on their own machine speaks for all of its hospitals, and approves the study for
-each of them. Everything else is as between hospitals.
+each of them, whatever its task. Everything else is as between hospitals: a cohort is still judged by the
+policy of its own home.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,8 +16,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from getpass import getuser
 from pathlib import Path
+from typing import get_args
 
-from client.cohorts.home import Home, create_home
+from client.cohorts.home import POLICY_FILE, Home, create_home
 from client.consent import Consents
 from client.daemon.joining import join
 from client.site import Site
@@ -23,9 +26,11 @@ from common.chain import utc_now
 from common.contract import Contract, seal_contract
 from common.contract.drafting import draw_up
 from common.errors import InvalidValue
+from common.files import write_atomically
 from common.identity import is_site_name
 from common.link.envelope import Sealed
 from common.study import Study
+from common.study.head import Task
 from server.link.home import CoordinatorHome
 from server.link.server import MOST_SITES, LinkServer
 
@@ -35,6 +40,7 @@ HOLDS = timedelta(days=30)
 """How long the contract of a run on this machine holds: longer than any such run takes."""
 
 _MANIFEST = "manifest"
+_POLICY = f"[studies]\ntasks = {json.dumps(get_args(Task))}\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,7 @@ class Federation:
             site: Who it is, and where its cases are.
         """
         now, home = utc_now(), create_home(folder, site.name)
+        write_atomically(home.folder / POLICY_FILE, _POLICY)
         identity = join(home, self.home.enrolment.invite(site.name), now)
         consents = Consents(home, fingerprint=lambda _: _fingerprint(site))
         consents.receive(self.sealed, identity.coordinator, identity.federation, now)

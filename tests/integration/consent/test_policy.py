@@ -196,3 +196,12 @@ def test_training_takes_its_share_of_a_gpu(home: Home, monkeypatch: pytest.Monke
 
 def test_a_manifest_has_no_policy() -> None:
     check_policy(Site("elm", "manifest.csv"), study_with(privacy={"noise_multiplier": 1.0, "unit": "image"}))
+
+
+def test_another_task_is_allowed_as_the_refusal_says() -> None:
+    study = parse_study({**STEPS, "study": {**STEPS["study"], "task": "risk"}})
+    with pytest.raises(PolicyRefused, match="tasks: risk is not among classification") as refused:
+        check_study(Policy(), study)
+    assert 'adds "risk" to tasks under [studies] in policy.toml' in refused.value.hint
+    wider = POLICY_TEMPLATE.replace('tasks = ["classification"]', 'tasks = ["classification", "risk"]')
+    check_study(Policy.model_validate(tomllib.loads(wider)), study)
