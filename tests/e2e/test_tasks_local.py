@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from client.predicting import open_model
-from common.study.task_fitting import BUILT
 from tests.e2e.test_engines import COMMAND
 
 PICTURES = '[sequence]\nkind = "{kind}"\nsize = 16\n'
@@ -44,6 +43,7 @@ several_labels = {several}
 1 = "with"
 [model]
 hidden = 8
+{model}
 [federation]
 rounds = {rounds}
 {sequence}
@@ -57,6 +57,7 @@ def study_of(learns: str, rounds: int = 1) -> str:
         several=str(several).lower(),
         rounds=rounds,
         sequence=SEQUENCES[learns],
+        model='encoder = "cnn"\ncell = "conv_gru"' if learns in ("segmentation", "detection") else "",
     )
 
 
@@ -69,7 +70,7 @@ def consilium(*words: object) -> str:
 
 
 @pytest.mark.parametrize(
-    "learns", [pytest.param(each, marks=() if each == ALONE else pytest.mark.slow) for each in BUILT]
+    "learns", [pytest.param(each, marks=() if each == ALONE else pytest.mark.slow) for each in SEQUENCES]
 )
 def test_it_trains_over_the_link_on_phantoms_of_its_own(learns: str, tmp_path: Path) -> None:
     study, out = tmp_path / "study.toml", tmp_path / "run"
