@@ -47,10 +47,7 @@ def record_steps(
     sequence = study.sequence
     if not isinstance(sequence, Steps):
         raise CohortUnsuitable(f"{name}: a record, where the study asks for {sequence.kind}")
-    when, read = _measured(times, values, variables, sequence)
-    scaled = _scaled(read, sequence)
-    if sequence.every is not None:
-        when, scaled = _gridded(when, scaled, sequence.every, name, sequence.max_steps)
+    when, scaled = _placed(times, values, variables, sequence, name)
     check_steps(name, len(when), sequence.max_steps)
     observed = ~np.isnan(scaled)
     shown = _carried(scaled, observed) if sequence.fill == "last" else np.where(observed, scaled, 0.0)
@@ -58,11 +55,37 @@ def record_steps(
     return torch.from_numpy(np.concatenate([shown, observed, gaps], axis=1).astype(np.float32))
 
 
+def step_times(
+    times: NDArray[np.float64], values: NDArray[np.float32], variables: Sequence[str], sequence: Steps
+) -> NDArray[np.float64]:
+    """(T'',) time of each step of :func:`record_steps`, in the record's own units.
+
+    Raises:
+        CaseTooWide, CohortUnsuitable: As :func:`record_steps`.
+    """
+    return _placed(times, values, variables, sequence, "")[0]
+
+
 def grid_length(times: NDArray[np.float64], sequence: Steps) -> int:
     """Most steps that a record with such times can have."""
     if sequence.every is None or not len(times):
         return max(1, len(times))
     return int(min((times.max() - times.min()) / sequence.every, MOST_STEPS)) + 1
+
+
+def _placed(
+    times: NDArray[np.float64],
+    values: NDArray[np.float32],
+    variables: Sequence[str],
+    sequence: Steps,
+    name: str,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(T,) times of the steps, on the study's grid if it has one, and (T, V) scaled values or NaN."""
+    when, read = _measured(times, values, variables, sequence)
+    scaled = _scaled(read, sequence)
+    if sequence.every is None:
+        return when, scaled
+    return _gridded(when, scaled, sequence.every, name, sequence.max_steps)
 
 
 def _measured(

@@ -150,6 +150,24 @@ def mask_on_grid(
     return laid
 
 
+def grid_distances(
+    shape: tuple[int, int, int], spacing_mm: SpacingMm | None, study: Study, name: str = "the case"
+) -> tuple[float, float, float]:
+    """How many of a case's own pictures, rows and columns lie between two of the study's grid.
+
+    Args:
+        shape: T, H, W of the case.
+        spacing_mm: As of :class:`Pictures`.
+        study: As for :func:`picture_steps`.
+        name: What errors call the case.
+
+    Raises:
+        CaseTooWide, CohortUnsuitable: As :func:`picture_steps`.
+    """
+    grid = _grid(name, shape, spacing_mm, _of_pictures(study))
+    return grid.steps, grid.rows, grid.columns
+
+
 def _of_pictures(study: Study) -> PictureSequence:
     if isinstance(study.sequence, PictureSequence):
         return study.sequence

@@ -70,14 +70,18 @@ def sheet(pictures: list[NDArray[np.uint8]], across: int = 8) -> NDArray[np.uint
     return whole
 
 
+def enlarged(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(H', W', ...) a picture (H, W, ...) made larger by the least whole factor that a reader can see."""
+    factor = max(1, -(-LEAST_EDGE // max(pixels.shape[:2])))
+    return np.repeat(np.repeat(pixels, factor, axis=0), factor, axis=1)
+
+
 def png_of(pixels: NDArray[np.uint8]) -> bytes:
     """A PNG file of (H, W) or (H, W, 3); small ones are made larger by whole factors, pixel by pixel."""
     from PIL import Image
 
-    factor = max(1, -(-LEAST_EDGE // max(pixels.shape[:2])))
-    large = np.repeat(np.repeat(pixels, factor, axis=0), factor, axis=1)
     buffer = BytesIO()
-    Image.fromarray(np.ascontiguousarray(large)).save(buffer, "PNG", optimize=True)
+    Image.fromarray(np.ascontiguousarray(enlarged(pixels))).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 

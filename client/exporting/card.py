@@ -108,13 +108,12 @@ def _number(value: Any) -> str:
 
 def _calibration(model: TrainedModel) -> Iterator[str]:
     found = model.calibration
-    if not found.fitted:
-        yield "None was fitted: probabilities are those of the softmax, and may be too sure."
+    if found is None:
+        yield "None was fitted: probabilities are the model's own, and may be too sure."
         return
-    yield (
-        f"Temperature {found.temperature:.3f}, bias {', '.join(f'{b:.3f}' for b in found.bias) or 'none'}, "
-        f"threshold {found.threshold:.3f}."
-    )
+    numbers = {"Temperature": found.temperature, "bias": found.bias, "threshold": found.threshold}
+    told = (f"{name} {', '.join(f'{n:.3f}' for n in own)}" for name, own in numbers.items() if own)
+    yield f"{', '.join(told)}; by class, form `{found.form}`."
 
 
 def _privacy(run: Mapping[str, Any]) -> Iterator[str]:

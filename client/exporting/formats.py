@@ -98,9 +98,10 @@ def onnx_runner(content: bytes) -> Run:
 
 def about(model: TrainedModel) -> dict[str, str]:
     """What an exported file says of itself: study, classes, calibration, digest of the original weights."""
+    fitted = model.calibration
     return {
         STUDY_TEXT: to_canonical(model.study),
-        CALIBRATION_TEXT: json.dumps(model.calibration.to_json()),
+        **({} if fitted is None else {CALIBRATION_TEXT: json.dumps(fitted.to_json())}),
         "consilium.classes": json.dumps(list(model.study.study.classes)),
         "consilium.model_digest": model.digest,
     }

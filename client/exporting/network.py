@@ -14,6 +14,7 @@ from common.errors import TaskNotServed
 from common.models import SequenceClassifier, SequenceModel
 from common.models.masks import time_mask
 from common.models.pooling import LastPool
+from common.models.risk import RiskModel
 
 
 class ExportableClassifier(nn.Module):
@@ -45,14 +46,49 @@ class ExportableClassifier(nn.Module):
         return logits
 
 
+class ExportableRisk(nn.Module):
+    """What :class:`~common.models.risk.RiskModel` gives in eval mode.
+
+    Args:
+        network: The model; its weights are copied.
+
+    Raises:
+        TaskNotServed: A layer of it cannot be exported.
+    """
+
+    def __init__(self, network: RiskModel) -> None:
+        super().__init__()
+        own = deepcopy(network).cpu().eval()
+        self.encoder = masked_encoder(own.encoder)
+        self.recurrent = MaskedRecurrent(own.recurrent)
+        self.head = own.head
+        self.eval()
+
+    def forward(self, steps: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """(B, T) float32 logits; behind a case's own steps they mean nothing."""
+        features, lengths = self.encoder(steps, lengths)
+        logits: torch.Tensor = self.head(self.recurrent(features, lengths)).squeeze(2)
+        return logits
+
+
+def _risk(network: SequenceModel) -> nn.Module:
+    if not isinstance(network, RiskModel):
+        raise TaskNotServed(f"a model of kind {type(network).__name__} cannot be exported yet")
+    return ExportableRisk(network)
+
+
 def _classifier(network: SequenceModel) -> nn.Module:
     if not isinstance(network, SequenceClassifier):
         raise TaskNotServed(f"a model of kind {type(network).__name__} cannot be exported yet")
     return ExportableClassifier(network)
 
 
-TASKS: dict[str, Callable[[SequenceModel], nn.Module]] = {"classification": _classifier}
-"""By the task of a study."""
+TASKS: dict[str, Callable[[SequenceModel], nn.Module]] = {
+    "classification": _classifier,
+    "several labels": _classifier,
+    "risk": _risk,
+}
+"""By what a study learns."""
 
 
 def exportable(model: TrainedModel) -> nn.Module:

@@ -1,4 +1,4 @@
-"""A classification as a DICOM Structured Report: Comprehensive SR with TID 1500, Measurement Report.
+"""A classification or a risk as a DICOM Structured Report: Comprehensive SR, TID 1500, Measurement Report.
 
 One measurement group (TID 1501) over the pictures: the probability of each class in percent, the class that
 is called, and which algorithm said so. It is neither complete nor verified: a person has to sign it.
@@ -6,6 +6,8 @@ is called, and which algorithm said so. It is neither complete nor verified: a p
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,8 @@ from client.predicting.answer import Answer
 from client.predicting.case import Given
 from client.predicting.classification import ClassificationAnswer
 from client.predicting.model import TrainedModel
+from client.predicting.risk import RiskAnswer
+from client.predicting.several_labels import LabelsAnswer
 from common.errors import TaskNotServed
 from common.files import unwritable
 
@@ -27,15 +31,13 @@ def write_report(folder: Path, model: TrainedModel, case: Given, answer: Answer,
     """Write the report of one case as ``NUMBER.dcm``.
 
     Raises:
-        TaskNotServed: It is no classification.
+        TaskNotServed: It is neither a classification nor a risk.
         ExtraMissing: highdicom is not installed.
         ImageUnreadable: The case's files cannot be read any more.
         OutputUnwritable, DiskFull: It cannot be written.
     """
-    if not isinstance(answer, ClassificationAnswer):
-        raise TaskNotServed("a Structured Report is written of classifications")
-    path = folder / f"{number:04d}.dcm"
-    report = report_of(model, answer, source_datasets(case.sources))
+    told, path = said_of(answer), folder / f"{number:04d}.dcm"
+    report = report_of(model, told, source_datasets(case.sources))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         report.save_as(path)
@@ -44,7 +46,36 @@ def write_report(folder: Path, model: TrainedModel, case: Given, answer: Answer,
     return path
 
 
-def report_of(model: TrainedModel, answer: ClassificationAnswer, sources: list[Dataset]) -> Dataset:
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a report says.
+
+    Attributes:
+        probabilities: By what they are of.
+        called: The class, or with several labels the labels, that are called.
+    """
+
+    probabilities: Mapping[str, float]
+    called: tuple[str, ...]
+
+
+def said_of(answer: Answer) -> Said:
+    """What a report says of an answer; of a risk that after the last step.
+
+    Raises:
+        TaskNotServed: It is neither a classification nor a risk.
+    """
+    match answer:
+        case ClassificationAnswer():
+            return Said(answer.probabilities, (answer.decision,))
+        case LabelsAnswer():
+            return Said(answer.probabilities, answer.called)
+        case RiskAnswer():
+            return Said({answer.event: answer.risks[-1]}, (answer.decision,))
+    raise TaskNotServed("a Structured Report is written of classifications and risks")
+
+
+def report_of(model: TrainedModel, answer: Said, sources: list[Dataset]) -> Dataset:
     """The report.
 
     Args:
@@ -69,7 +100,7 @@ def report_of(model: TrainedModel, answer: ClassificationAnswer, sources: list[D
     return report
 
 
-def _content(hd: Any, model: TrainedModel, answer: ClassificationAnswer, sources: list[Dataset]) -> Any:
+def _content(hd: Any, model: TrainedModel, answer: Said, sources: list[Dataset]) -> Any:
     codes = hd.sr.CodedConcept
     device = hd.sr.ObserverContext(
         observer_type=codes("121007", "DCM", "Device"),
@@ -85,9 +116,9 @@ def _content(hd: Any, model: TrainedModel, answer: ClassificationAnswer, sources
     )
 
 
-def _group(hd: Any, model: TrainedModel, answer: ClassificationAnswer, sources: list[Dataset]) -> Any:
+def _group(hd: Any, model: TrainedModel, answer: Said, sources: list[Dataset]) -> Any:
     codes, percent = hd.sr.CodedConcept, hd.sr.CodedConcept("%", "UCUM", "percent")
-    fitted = "calibrated" if model.calibration.fitted else "not calibrated"
+    fitted = "calibrated" if model.calibration is not None else "not calibrated"
     algorithm = hd.sr.AlgorithmIdentification(
         name=model.study.study.name,
         version=version(),
@@ -107,9 +138,8 @@ def _group(hd: Any, model: TrainedModel, answer: ClassificationAnswer, sources: 
             for name, value in answer.probabilities.items()
         ],
         qualitative_evaluations=[
-            hd.sr.QualitativeEvaluation(
-                name=class_code(codes, "Class called"), value=class_code(codes, answer.decision)
-            )
+            hd.sr.QualitativeEvaluation(name=class_code(codes, "Class called"), value=class_code(codes, name))
+            for name in answer.called
         ],
         source_images=[
             hd.sr.SourceImageForMeasurementGroup(str(d.SOPClassUID), str(d.SOPInstanceUID)) for d in sources

@@ -3,19 +3,67 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from client.exporting.sources import MAKER, PRODUCT, class_code, highdicom, version
+from client.exporting.sources import MAKER, PRODUCT, class_code, highdicom, source_datasets, version
+from client.predicting.case import Given
 from client.predicting.model import TrainedModel
+from client.predicting.segmentation import SegmentationAnswer
+from client.predicting.writing import made
 from common.errors import InputOtherKind, InputWithoutSpacing
+from common.files import unwritable
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
 SERIES_NUMBER = 9902
+
+
+def write_segmentation(
+    folder: Path, model: TrainedModel, case: Given, answer: SegmentationAnswer, number: int
+) -> Path | None:
+    """Write the segmentation of one DICOM case as ``NUMBER.dcm``; None where nothing was found.
+
+    Raises:
+        InputOtherKind: The case is no DICOM, or its pictures do not say where they lie in the patient.
+        InputWithoutSpacing: Nothing says how thick the slices are.
+        ExtraMissing: highdicom is not installed.
+        ImageUnreadable: The case's files cannot be read any more.
+        OutputUnwritable, DiskFull: It cannot be written.
+    """
+    if not case.sources:
+        raise InputOtherKind(f"{case.name} is no DICOM")
+    mask, sources = answer.mask, source_datasets(case.sources)
+    if case.frames:
+        mask = by_frame(mask, case.frames, int(sources[0].get("NumberOfFrames") or 1))
+    if not mask.any():
+        return None
+    if any("FrameOfReferenceUID" not in dataset for dataset in sources):
+        raise InputOtherKind(f"{case.name}: its pictures do not say where they lie in the patient")
+    found = segmentation_of(mask, dict(enumerate(model.study.study.classes)), sources, model)
+    path = made(folder) / f"{number:04d}.dcm"
+    try:
+        found.save_as(path)
+    except OSError as error:
+        raise unwritable(path, error) from None
+    return path
+
+
+def by_frame(mask: NDArray[np.uint8], frames: Sequence[int], count: int) -> NDArray[np.uint8]:
+    """(count, H, W) a mask in the order of an object's frames; nothing on those that were not looked at.
+
+    Args:
+        mask: (T, H, W).
+        frames: Which of the object's frames each picture is, from 0 on.
+        count: How many the object has.
+    """
+    placed = np.zeros((count, *mask.shape[1:]), np.uint8)
+    placed[list(frames)] = mask
+    return placed
 
 
 def segmentation_of(

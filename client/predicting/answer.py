@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from common.errors import ConsiliumError
+from client.predicting.case import Given
+from common.errors import ConsiliumError, DataError
 
 
 class Answer(Protocol):
@@ -25,9 +27,40 @@ class Answer(Protocol):
         """All of it."""
         ...
 
-    def to_row(self) -> dict[str, str]:
-        """What a line of a table holds, by column; the same columns for every answer of a model."""
+    def to_rows(self) -> Sequence[dict[str, str]]:
+        """Lines of a table, by column: one, or one for each thing that was found."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What every answer says of its case.
+
+    Attributes:
+        name: As the user named it.
+        uids: SOP Instance UIDs, where it is DICOM.
+        steps: Of its sequence.
+        remarks: What is unusual about it, as codes (:mod:`client.predicting.contract`).
+    """
+
+    name: str
+    uids: tuple[str, ...]
+    steps: int
+    remarks: tuple[str, ...]
+
+    @classmethod
+    def of(cls, given: Given) -> About:
+        """Of a case that was given."""
+        return cls(given.name, given.uids, len(given.steps), given.remarks)
+
+    def to_json(self) -> dict[str, Any]:
+        """As it is written."""
+        return {
+            "input": self.name,
+            "sop_instance_uids": list(self.uids),
+            "steps": self.steps,
+            "remarks": list(self.remarks),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +91,37 @@ class Refused:
             "refused": {"code": self.code, "message": self.message, "hint": self.hint},
         }
 
-    def to_row(self) -> dict[str, str]:
+    def to_rows(self) -> list[dict[str, str]]:
         """As a line of a table."""
-        return {"input": self.name, "refused": self.code}
+        return [{"input": self.name, "refused": self.code}]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What is written of a case; of an answer with a mask it is much smaller than the answer.
+
+    Attributes:
+        document: As JSON holds it.
+        rows: As a table holds it.
+        refused: Whether the model was not asked.
+    """
+
+    document: dict[str, Any]
+    rows: tuple[dict[str, str], ...]
+    refused: bool
+
+    @classmethod
+    def of(cls, result: Answer | Refused) -> Told:
+        """Of an answer or a refusal."""
+        return cls(result.to_json(), tuple(result.to_rows()), isinstance(result, Refused))
+
+
+def attempted(name: str, read: Callable[[], Given]) -> Given | Refused:
+    """The case that ``read`` gives, or why it is refused."""
+    try:
+        return read()
+    except DataError as refused:
+        return Refused.of(name, refused)
 
 
 def _told(error: ConsiliumError) -> str:

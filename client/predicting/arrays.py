@@ -15,6 +15,7 @@ from client.images import Picture
 from client.images.arrays import array_brightness, load_array
 from client.predicting.case import Given
 from client.predicting.contract import check_brightness, check_pictures, remarks_of
+from client.predicting.layout import Layout
 from client.predicting.rasters import case_of
 from client.tensors import Pictures, picture_steps
 from common.errors import ImageMissing, ImageUnreadable, InputWithoutSpacing
@@ -45,7 +46,8 @@ def array_case(path: Path, name: str, study: Study) -> Given:
     check_pictures(study, clip.shape, None)
     check_brightness(clip)
     steps = picture_steps(Pictures(clip, Display(), None, name), study, torch.device("cpu"))
-    return Given(name, steps, remarks=remarks_of(_stretched(clip)))
+    layout = Layout.of(clip.shape, study)
+    return Given(name, steps, remarks=remarks_of(_stretched(clip)), layout=layout)
 
 
 def _array(path: Path) -> NDArray[Any]:

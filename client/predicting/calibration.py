@@ -1,95 +1,76 @@
-"""From logits to probabilities that mean what they say, and from those to a decision.
-
-Two forms, as a run fits them:
-
-    softmax   softmax(logits / temperature + bias); Guo et al. 2017, eq. 9, with a bias for each class
-    classes   with s the softmax: sigmoid(logit(s) / temperature + bias), divided by their sum (Zadrozny and
-              Elkan 2002)
-"""
+"""From a model's logits to probabilities, by the calibration that its run fitted if it fitted one."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
-Form = Literal["softmax", "classes"]
-SMALLEST = 1e-9
+from common.metrics import Calibration
+from common.metrics.sums import Array
+from common.study import Study
 
 
-@dataclass(frozen=True, slots=True)
-class Calibration:
-    """How a model's logits are to be read. Without any it is the plain softmax, and 0.5.
+def read_calibration(document: Mapping[str, Any] | None, study: Study) -> Calibration | None:
+    """What a run wrote down, or None if it wrote nothing.
 
-    Attributes:
-        temperature: Above 0.
-        bias: For each class; empty for none.
-        threshold: With two classes, the probability from which on the second is called; of more the most
-            probable is called.
-        fitted: Whether the run fitted it.
-        form: See above.
+    Raises:
+        ValueError: It is no calibration, or not one of such a study.
     """
+    if not document:
+        return None
+    found, classes = Calibration.of_json(document), len(study.study.classes)
+    if found.form != _form(study) or len(found.bias) != classes:
+        raise ValueError(f"a calibration of form {found.form!r} with {len(found.bias)} biases")
+    return found
 
-    temperature: float = 1.0
-    bias: tuple[float, ...] = ()
-    threshold: float = 0.5
-    fitted: bool = False
-    form: Form = "softmax"
 
-    @classmethod
-    def of(cls, document: Mapping[str, Any] | None, classes: int) -> Calibration:
-        """What a run wrote down; each of its numbers may be absent.
+def calibrated(
+    logits: torch.Tensor, calibration: Calibration | None, *, several: bool = False
+) -> torch.Tensor:
+    """(..., C) float32 probabilities of logits (..., C), on the CPU.
 
-        Raises:
-            ValueError: The form is not known, a number is out of bounds, or there is not one bias a class.
-        """
-        if not document:
-            return cls()
-        temperature, bias = document.get("temperature"), document.get("bias")
-        threshold, form = document.get("threshold"), document.get("form", "softmax")
-        found = cls(
-            temperature=1.0 if temperature is None else float(temperature),
-            bias=() if bias is None else tuple(float(value) for value in bias),
-            threshold=0.5 if threshold is None else float(threshold),
-            fitted=bool(document.get("fitted", True)),
-            form=form,
-        )
-        found._check(classes)
-        return found
+    Args:
+        logits: As the model gives them.
+        calibration: None for the model's own probabilities.
+        several: Each class is a question of its own.
+    """
+    own = logits.double().cpu()
+    own = own.sigmoid() if several else own.softmax(-1)
+    if calibration is not None:
+        rows = calibration.probabilities(own.reshape(-1, own.shape[-1]).numpy())
+        own = torch.from_numpy(rows).reshape(own.shape)
+    return own.float()
 
-    def _check(self, classes: int) -> None:
-        if self.form not in ("softmax", "classes"):
-            raise ValueError(f"calibration of form {self.form!r}")
-        if not (self.temperature > 0 and math.isfinite(self.temperature)) or not 0 <= self.threshold <= 1:
-            raise ValueError(f"temperature {self.temperature}, threshold {self.threshold}")
-        if self.bias and (len(self.bias) != classes or not all(map(math.isfinite, self.bias))):
-            raise ValueError(f"{len(self.bias)} biases for {classes} classes")
 
-    def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
-        """(..., C) of logits (..., C)."""
-        bias = torch.tensor(self.bias) if self.bias else torch.zeros(logits.shape[-1])
-        bias = bias.to(logits.device)
-        if self.form == "softmax":
-            return (logits.float() / self.temperature + bias).softmax(-1)
-        odds = logits.float().softmax(-1).double().clamp(SMALLEST, 1 - SMALLEST).logit()
-        each = (odds / self.temperature + bias).sigmoid()
-        return (each / each.sum(-1, keepdim=True)).float()
+def called(probabilities: torch.Tensor, calibration: Calibration | None, *, several: bool = False) -> Array:
+    """(n,) int64 class that is called, or with several labels (n, C) bool whether each is.
 
-    def decide(self, probabilities: torch.Tensor) -> torch.Tensor:
-        """(...) int64, the class that is called."""
-        if probabilities.shape[-1] == 2:
-            return (probabilities[..., 1] >= self.threshold).long()
-        return probabilities.argmax(-1)
+    Without a calibration it is the most probable class; of two, and of each label, 0.5 is enough.
 
-    def to_json(self) -> dict[str, Any]:
-        """As it is written beside predictions."""
-        return {
-            "fitted": self.fitted,
-            "form": self.form,
-            "temperature": self.temperature,
-            "bias": list(self.bias),
-            "threshold": self.threshold,
-        }
+    Args:
+        probabilities: (n, C), calibrated.
+        calibration: As of :func:`calibrated`.
+        several: As of :func:`calibrated`.
+    """
+    given: Array = probabilities.double().numpy()
+    if calibration is not None:
+        return calibration.called(given)
+    if several:
+        return given >= 0.5
+    return (given[:, 1] >= 0.5).astype("int64") if given.shape[1] == 2 else given.argmax(axis=1)
+
+
+def calibration_told(calibration: Calibration | None) -> dict[str, Any]:
+    """As it is written beside predictions."""
+    return {"fitted": False} if calibration is None else {"fitted": True, **calibration.to_json()}
+
+
+def _form(study: Study) -> str:
+    """The only form that fits a study; "" for a task whose outputs are not calibrated."""
+    if study.study.several_labels:
+        return "labels"
+    if study.study.task not in ("classification", "risk"):
+        return ""
+    return "softmax" if len(study.study.classes) == 2 else "classes"

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
+from client.predicting.layout import Layout
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Given:
@@ -18,6 +20,9 @@ class Given:
         uids: SOP Instance UID (0008,0018) of each object that it was read from; empty if it is no DICOM.
         remarks: What is unusual about it, as codes (:mod:`client.predicting.contract`).
         sources: The DICOM files that it was read from.
+        frames: Where it was read from one DICOM file of several frames, which of them each picture is.
+        layout: How its pictures lie on the grid that the model reads; None of a record.
+        times: Of a record, the time of each step in its own units.
     """
 
     name: str
@@ -25,3 +30,6 @@ class Given:
     uids: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
+    frames: tuple[int, ...] = ()
+    layout: Layout | None = None
+    times: tuple[float, ...] = ()

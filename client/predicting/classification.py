@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from client.predicting.calibration import calibrated, called
 from client.predicting.case import Given
 from client.predicting.familiarity import Familiarity, energies
 from client.predicting.model import TrainedModel
@@ -40,19 +41,14 @@ class ClassificationAnswer:
 
     def to_json(self) -> dict[str, Any]:
         """All of it."""
-        unsure, familiar = self.uncertainty, self.familiarity
+        familiar = self.familiarity
         return {
             "input": self.name,
             "sop_instance_uids": list(self.uids),
             "steps": self.steps,
             "probabilities": dict(self.probabilities),
             "decision": self.decision,
-            "uncertainty": {
-                "method": unsure.method,
-                "versions": unsure.versions,
-                "predictive_entropy": unsure.entropy,
-                "mutual_information": unsure.information,
-            },
+            "uncertainty": self.uncertainty.to_json(),
             "out_of_distribution": {
                 "energy": familiar.energy,
                 "largest_probability": familiar.confidence,
@@ -60,11 +56,11 @@ class ClassificationAnswer:
             },
         }
 
-    def to_row(self) -> dict[str, str]:
+    def to_rows(self) -> list[dict[str, str]]:
         """As a line of a table."""
         unsure, familiar = self.uncertainty, self.familiarity
         information = "" if unsure.information is None else f"{unsure.information:.4f}"
-        return {
+        row = {
             "input": self.name,
             "decision": self.decision,
             **{f"p({name})": f"{value:.4f}" for name, value in self.probabilities.items()},
@@ -73,14 +69,20 @@ class ClassificationAnswer:
             "energy": f"{familiar.energy:.4f}",
             "remarks": " ".join(familiar.remarks),
         }
+        return [row]
 
 
 class ClassificationAnswers:
     """Answers of one model.
 
+    Attributes:
+        AT_ONCE: How many cases it is asked about together.
+
     Args:
         model: The model.
     """
+
+    AT_ONCE = 32
 
     def __init__(self, model: TrainedModel) -> None:
         self._model, self._versions = model, Versions(model)
@@ -97,15 +99,19 @@ class ClassificationAnswers:
         if not logits.isfinite().all():
             raise ModelDiverged("outputs that are not finite")
         calibration = self._model.calibration
-        probabilities = calibration.probabilities(logits)
-        versions = calibration.probabilities(self._versions.outputs(batch).cpu())
-        unsure = uncertainties(versions, self._versions.method)
-        return [
-            self._answer(*each) for each in zip(cases, probabilities, unsure, energies(logits), strict=True)
-        ]
+        probabilities = calibrated(logits, calibration)
+        decided = called(probabilities, calibration)
+        unsure = uncertainties(calibrated(self._versions.outputs(batch), calibration), self._versions.method)
+        every = zip(cases, probabilities, decided, unsure, energies(logits), strict=True)
+        return [self._answer(*each) for each in every]
 
     def _answer(
-        self, case: Given, probabilities: torch.Tensor, unsure: Uncertainty, energy: torch.Tensor
+        self,
+        case: Given,
+        probabilities: torch.Tensor,
+        decided: int,
+        unsure: Uncertainty,
+        energy: torch.Tensor,
     ) -> ClassificationAnswer:
         classes = self._model.study.study.classes
         return ClassificationAnswer(
@@ -113,7 +119,7 @@ class ClassificationAnswers:
             uids=case.uids,
             steps=len(case.steps),
             probabilities=dict(zip(classes, probabilities.tolist(), strict=True)),
-            decision=classes[int(self._model.calibration.decide(probabilities))],
+            decision=classes[int(decided)],
             uncertainty=unsure,
             familiarity=Familiarity(float(energy), float(probabilities.max()), case.remarks),
         )

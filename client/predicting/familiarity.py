@@ -3,7 +3,7 @@
 A distance to the training cases would need figures about them, which never leave their hospitals. What needs
 none: the energy of the logits z, -T log sum exp(z / T) (Liu et al. 2020), and the largest probability
 (Hendrycks and Gimpel 2017). Both only see what moves the logits: a picture of something else may well be
-called with confidence. docs/explain.md says how well they told other pictures apart when measured.
+called with confidence. docs/predict.md says how well they told other pictures apart when measured.
 """
 
 from __future__ import annotations

@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from client.predicting.calibration import Calibration
-from common.errors import ModelMissing, ModelUnsuitable, ModelWithoutStudy, StudyError, WeightsDamaged
+from client.predicting.calibration import read_calibration
+from common.errors import ModelMissing, ModelUnsuitable, ModelWithoutStudy, WeightsDamaged
+from common.metrics import Calibration
 from common.models import SequenceModel, build_model, load_state
 from common.study import Study, digest, from_canonical, load_study
 from common.weights import STUDY_TEXT, load_weights
@@ -36,7 +37,7 @@ class TrainedModel:
         study: What it was trained for.
         network: In eval mode.
         digest: Of its weights.
-        calibration: How logits become probabilities and a decision.
+        calibration: How its probabilities become true ones, if the run fitted that.
         run: The run's ``run.json``, or None where only the file is there.
         checkpoints: Earlier rounds' weights, the oldest first, if they are there.
     """
@@ -45,7 +46,7 @@ class TrainedModel:
     study: Study
     network: SequenceModel
     digest: str
-    calibration: Calibration
+    calibration: Calibration | None
     run: Mapping[str, Any] | None = None
     checkpoints: tuple[Path, ...] = ()
 
@@ -57,8 +58,7 @@ class TrainedModel:
 
 def learns(study: Study) -> str:
     """What a study learns: its task, or a finer word for it where its table has one."""
-    head = study.study
-    return str(getattr(head, "learns", head.task))
+    return study.study.learns
 
 
 def open_model(place: Path, device: torch.device | None = None) -> TrainedModel:
@@ -144,15 +144,14 @@ def _run(path: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _calibration(about: Mapping[str, str], run: Mapping[str, Any] | None, study: Study) -> Calibration:
+def _calibration(about: Mapping[str, str], run: Mapping[str, Any] | None, study: Study) -> Calibration | None:
     """What the file says of it, else what the run's record says, else none."""
-    classes = len(study.study.classes)
     try:
         if CALIBRATION_TEXT in about:
-            return Calibration.of(json.loads(about[CALIBRATION_TEXT]), classes)
+            return read_calibration(json.loads(about[CALIBRATION_TEXT]), study)
         final = (run or {}).get("final") or {}
-        return Calibration.of(final.get("calibration") or (run or {}).get("calibration"), classes)
-    except (ValueError, TypeError, StudyError) as error:
+        return read_calibration(final.get("calibration") or (run or {}).get("calibration"), study)
+    except (ValueError, TypeError, AttributeError) as error:
         raise ModelUnsuitable(f"its calibration cannot be used: {error}") from None
 
 

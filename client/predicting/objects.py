@@ -33,6 +33,7 @@ from client.dicom.pseudonyms import KEY_BYTES
 from client.predicting.answer import Refused
 from client.predicting.case import Given
 from client.predicting.contract import check_brightness, check_modality, check_pictures, remarks_of
+from client.predicting.layout import Layout
 from client.tensors import Pictures, picture_steps
 from common.errors import DataError, InputManyFrames, InputOtherKind
 from common.study import Frames, PictureSequence, Slices, Study
@@ -155,6 +156,8 @@ def _given(case: Case, name: str, shelf: _Shelf, study: Study) -> Given:
         uids=tuple(shelf.uids[source] for source in content.sources),
         remarks=remarks_of(brightness(frames, display)),
         sources=tuple(shelf.paths[source] for source in content.sources),
+        frames=tuple(piece.frame for piece in content.pieces) if len(content.sources) == 1 else (),
+        layout=Layout.of(frames.shape, study, content.spacing_mm),
     )
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from client.images import Picture, read_image, resize
 from client.predicting.case import Given
 from client.predicting.contract import check_brightness, check_modality, check_pictures, remarks_of
+from client.predicting.layout import Layout
 from common.errors import InputOtherKind, InputWithoutSpacing
 from common.sequences import standardise, to_steps
 from common.study import Patches, Rows, Study
@@ -36,9 +37,9 @@ def case_of(picture: Picture, name: str, study: Study) -> Given:
     check_brightness(picture.pixels)
     if study.data.window is not None:
         raise InputWithoutSpacing("the model reads modality values, as HU, which this file does not hold")
-    return Given(
-        name, torch.from_numpy(_steps(picture.pixels, study)), remarks=remarks_of(picture.pixels[None])
-    )
+    shown = picture.pixels[None]
+    steps, layout = torch.from_numpy(_steps(picture.pixels, study)), Layout.of(shown.shape, study)
+    return Given(name, steps, remarks=remarks_of(shown), layout=layout)
 
 
 def _steps(pixels: NDArray[np.float32], study: Study) -> NDArray[np.float32]:
@@ -47,4 +48,5 @@ def _steps(pixels: NDArray[np.float32], study: Study) -> NDArray[np.float32]:
     if not isinstance(sequence, Rows | Patches):
         raise InputOtherKind(f"one picture, where the model reads {sequence.kind}")
     field = resize(pixels, (sequence.size, sequence.size))
-    return np.ascontiguousarray(to_steps(standardise(field), sequence), dtype=np.float32)
+    field = np.clip(field, 0, 1) if study.study.task == "generation" else standardise(field)
+    return np.ascontiguousarray(to_steps(field, sequence), dtype=np.float32)

@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from client.predicting.answer import Refused
+from client.predicting.answer import Refused, attempted
 from client.predicting.arrays import array_case
 from client.predicting.case import Given
 from client.predicting.objects import is_dicom, object_cases
 from client.predicting.rasters import picture_case
-from client.predicting.tables import table_cases
+from client.predicting.tables import file_records, table_cases
 from common.errors import DataError, ImageMissing, NothingFound
-from common.study import Study
+from common.study import Steps, Study
 
 Case = Given | Refused
 RASTERS = frozenset({".png", ".jpg", ".jpeg"})
@@ -51,6 +51,8 @@ def _of(path: Path, study: Study, where: Sequence[Condition]) -> Iterator[Case]:
         yield from _of_folder(path, study)
     elif path.name.lower().endswith(TABLES):
         yield from table_cases(path, study, where)
+    elif isinstance(study.sequence, Steps) and path.suffix.lower() == ".npz":
+        yield from _records(path, str(path), study)
     elif (read := _reader(path)) is not None:
         yield attempted(str(path), lambda: read(path, str(path), study))
     elif path.is_file():
@@ -66,22 +68,23 @@ def _of_folder(folder: Path, study: Study) -> Iterator[Case]:
     for path in files:
         name = str(path.relative_to(folder))
         read = _reader(path)
-        if read is not None:
+        if isinstance(study.sequence, Steps) and path.suffix.lower() == ".npz":
+            yield from _records(path, name, study)
+        elif read is not None:
             yield attempted(name, lambda read=read, path=path, name=name: read(path, name, study))  # type: ignore[misc]
         elif is_dicom(path):
             objects.append((name, path))
     yield from object_cases(objects, study)
 
 
+def _records(path: Path, name: str, study: Study) -> Iterator[Case]:
+    try:
+        yield from file_records(path, name, study)
+    except DataError as refused:
+        yield Refused.of(name, refused)
+
+
 def _reader(path: Path) -> Callable[[Path, str, Study], Given] | None:
     """What reads a file of this name as one case; None for DICOM and all else."""
     suffix = path.suffix.lower()
     return picture_case if suffix in RASTERS else array_case if suffix in ARRAYS else None
-
-
-def attempted(name: str, read: Callable[[], Given]) -> Case:
-    """The case, or why it is refused."""
-    try:
-        return read()
-    except DataError as refused:
-        return Refused.of(name, refused)

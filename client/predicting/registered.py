@@ -13,7 +13,8 @@ from client.cohorts.home import open_home
 from client.predicting.answer import Refused
 from client.predicting.case import Given
 from client.predicting.contract import check_modality, check_pictures
-from client.records import record_steps
+from client.predicting.layout import Layout
+from client.predicting.recorded import record_given
 from client.tensors import Pictures, picture_steps
 from common.errors import DataError
 from common.study import Steps, Study
@@ -38,14 +39,14 @@ def cohort_cases(
         if split is None or case.split == split:
             try:
                 cohort.verify([case])
-                yield Given(case.name, _steps(cohort, case, study))
+                yield _given(cohort, case, study)
             except DataError as error:
                 yield Refused.of(case.name, error)
 
 
-def _steps(cohort: Cohort, case: Case, study: Study) -> torch.Tensor:
+def _given(cohort: Cohort, case: Case, study: Study) -> Given:
     if isinstance(study.sequence, Steps):
-        return record_steps(*cohort.record(case), cohort.row.rules.variables, study, case.name)
+        return record_given(case.name, *cohort.record(case), cohort.row.rules.variables, study)
     content = case.content
     check_modality(study, content.modality)
     frames, display = cohort.pictures(case)
@@ -53,4 +54,5 @@ def _steps(cohort: Cohort, case: Case, study: Study) -> torch.Tensor:
     spacing_mm = None if rows is None or columns is None else (between, rows, columns)
     pictures = Pictures(frames, display, spacing_mm, case.name)
     check_pictures(study, pictures.shape, content.spacing_mm)
-    return picture_steps(pictures, study, torch.device("cpu"))
+    steps = picture_steps(pictures, study, torch.device("cpu"))
+    return Given(case.name, steps, layout=Layout.of(pictures.shape, study, content.spacing_mm))

@@ -1,48 +1,92 @@
-"""A CSV: a manifest that names pictures, or a table of records."""
+"""A CSV: a manifest that names pictures or records, or a table of records."""
 
 from __future__ import annotations
 
+import csv
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from client.cohorts.records import RecordRules, read_records
 from client.dicom.pseudonyms import KEY_BYTES, Pseudonyms
-from client.images import place_of, read_array_row
-from client.manifest import read_manifest
-from client.predicting.answer import Refused
-from client.predicting.arrays import array_case
+from client.images import Place, place_of, read_array_row
+from client.manifest import COLUMNS, Row, read_manifest
+from client.predicting.answer import Refused, attempted
 from client.predicting.case import Given
 from client.predicting.rasters import case_of, picture_case
-from client.records import record_steps
-from common.errors import DataError
-from common.study import Frames, Slices, Steps, Study
+from client.predicting.recorded import record_given
+from client.predicting.stacks import stack_case, views_case
+from client.sources.record_file import open_records
+from common.study import Frames, Slices, Steps, Study, Views
 
 
 def table_cases(path: Path, study: Study, where: Sequence[tuple[str, str]]) -> Iterator[Given | Refused]:
-    """The cases of a table: pictures of a manifest, or records where the model reads such.
+    """The cases of a table: those that a manifest names, or records where the model reads such.
 
     Raises:
         DataError: The table itself cannot be used.
     """
-    if isinstance(study.sequence, Steps):
+    if isinstance(study.sequence, Steps) and not _is_manifest(path):
         yield from _records(path, study)
         return
     manifest = read_manifest(path, where)
-    for row in sorted(manifest.rows, key=lambda row: row.line):
-        try:
-            yield _row(manifest.folder, row.path, study)
-        except DataError as error:
-            yield Refused.of(row.path, error)
+    rows = sorted(manifest.rows, key=lambda row: row.line)
+    if isinstance(study.sequence, Views):
+        for places, name in _patients(manifest.folder, rows):
+            yield attempted(name, lambda places=places, name=name: views_case(places, name, study))  # type: ignore[misc]
+        return
+    for row in rows:
+        yield attempted(row.path, lambda row=row: _row(manifest.folder, row.path, study))  # type: ignore[misc]
+
+
+def file_records(path: Path, name: str, study: Study) -> Iterator[Given | Refused]:
+    """Every record of a file of records (:mod:`client.sources.record_file`), named by its place.
+
+    Raises:
+        DataError: It cannot be read.
+    """
+    for index in range(len(open_records(path))):
+        own = f"{name}#{index}"
+        yield attempted(own, lambda index=index, own=own: _record(Place(path, None, index), own, study))  # type: ignore[misc]
+
+
+def _is_manifest(path: Path) -> bool:
+    """Whether the first line has a manifest's columns."""
+    if path.suffix.lower() != ".csv":
+        return False
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            return set(COLUMNS) <= set(next(csv.reader(stream), []))
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return False  # the reader of records says what is wrong with it
 
 
 def _row(folder: Path, named: str, study: Study) -> Given:
     place = place_of(folder, named)
-    if place.index is not None:
-        return case_of(read_array_row(place.file, place.array, place.index), named, study)
+    if isinstance(study.sequence, Steps):
+        return _record(place, named, study)
     if isinstance(study.sequence, Slices | Frames):
-        return array_case(folder / named, named, study)
-    return picture_case(folder / named, named, study)
+        return stack_case(place, named, study)
+    if place.is_array:
+        return case_of(read_array_row(place.file, place.array, place.index), named, study)
+    return picture_case(place.file, named, study)
+
+
+def _record(place: Place, name: str, study: Study) -> Given:
+    records = open_records(place.file)
+    times, values = records.record(place)
+    return record_given(name, times, values, records.variables, study)
+
+
+def _patients(folder: Path, rows: Iterable[Row]) -> Iterator[tuple[list[Place], str]]:
+    """The views of each patient, named by the first of them: identifiers are not carried along."""
+    patients: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        patients.setdefault((row.site, row.patient_id), []).append(row)
+    for own in patients.values():
+        first, *others = ordered = sorted(own, key=lambda row: (row.view, row.path))
+        name = f"{first.path} and {len(others)} more" if others else first.path
+        yield [place_of(folder, row.path) for row in ordered], name
 
 
 def _records(path: Path, study: Study) -> Iterator[Given | Refused]:
@@ -51,9 +95,10 @@ def _records(path: Path, study: Study) -> Iterator[Given | Refused]:
     # Labels may stand in the table, and change nothing; of its variables those of the study are read.
     rules = RecordRules(variables=study.sequence.names)
     table = read_records(path, Pseudonyms(secrets.token_bytes(KEY_BYTES)), rules)
+    variables = table.variables
     for number, case in enumerate(table.cases, start=1):
         name = f"{path.name} case {number}"
-        try:
-            yield Given(name, record_steps(case.times, case.values, table.variables, study, name))
-        except DataError as error:
-            yield Refused.of(name, error)
+        yield attempted(
+            name,
+            lambda case=case, name=name: record_given(name, case.times, case.values, variables, study),  # type: ignore[misc]
+        )

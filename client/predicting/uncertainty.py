@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -45,6 +45,15 @@ class Uncertainty:
     versions: int
     entropy: float
     information: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """As it is written."""
+        return {
+            "method": self.method,
+            "versions": self.versions,
+            "predictive_entropy": self.entropy,
+            "mutual_information": self.information,
+        }
 
 
 class Versions:

@@ -1,4 +1,4 @@
-"""Predictions as a file: JSON with everything, or CSV with a line for each case."""
+"""Predictions as a file: JSON with everything, or CSV with a line for each case or each thing found in it."""
 
 from __future__ import annotations
 
@@ -9,15 +9,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from client.predicting.answer import Answer, Refused
+import numpy as np
+
+from client.predicting.answer import Answer, Refused, Told
+from client.predicting.calibration import calibration_told
 from client.predicting.model import TrainedModel
+from client.predicting.segmentation import SegmentationAnswer
 from common import __version__
-from common.files import write_atomically
+from common.files import unwritable, write_atomically
 
 SCHEMA = 1
+Result = Answer | Refused | Told
 
 
-def to_document(model: TrainedModel, results: Sequence[Answer | Refused]) -> dict[str, Any]:
+def told_of(result: Result) -> Told:
+    """What is written of a result."""
+    return result if isinstance(result, Told) else Told.of(result)
+
+
+def to_document(model: TrainedModel, results: Sequence[Result]) -> dict[str, Any]:
     """All of it as JSON holds it."""
     head = model.study.study
     return {
@@ -29,19 +39,45 @@ def to_document(model: TrainedModel, results: Sequence[Answer | Refused]) -> dic
             "task": head.task,
             "classes": list(head.classes),
         },
-        "calibration": model.calibration.to_json(),
-        "cases": [result.to_json() for result in results],
+        "calibration": calibration_told(model.calibration),
+        "cases": [result.document for result in map(told_of, results)],
     }
 
 
-def to_rows(results: Sequence[Answer | Refused]) -> tuple[list[str], list[dict[str, str]]]:
+def to_rows(results: Sequence[Result]) -> tuple[list[str], list[dict[str, str]]]:
     """Columns and lines; one that was refused has empty cells and its code in the last column."""
-    rows = [result.to_row() for result in results]
+    rows = [row for result in map(told_of, results) for row in result.rows]
     columns = dict.fromkeys(key for row in rows for key in row if key != "refused")
     return [*columns, "refused"], rows
 
 
-def write_predictions(path: Path, model: TrainedModel, results: Sequence[Answer | Refused]) -> None:
+def made(folder: Path) -> Path:
+    """The folder, made if it is not there.
+
+    Raises:
+        OutputUnwritable: It cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(folder, error) from None
+    return folder
+
+
+def write_mask(folder: Path, answer: SegmentationAnswer, classes: Sequence[str], number: int) -> Path:
+    """Write a mask as ``NUMBER.npz``: ``mask`` (T, H, W) uint8 and ``classes``, the name of each value.
+
+    Raises:
+        DiskFull, OutputUnwritable: It cannot be written.
+    """
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, mask=answer.mask, classes=np.array(list(classes), dtype=np.str_))
+    path = made(folder) / f"{number:04d}.npz"
+    write_atomically(path, buffer.getvalue())
+    return path
+
+
+def write_predictions(path: Path, model: TrainedModel, results: Sequence[Result]) -> None:
     """Write ``.csv``, or JSON under any other name.
 
     Raises:

@@ -183,7 +183,10 @@ class DetectionSums(EvaluationSums):
         false, true = _froc(self)
         at = np.unique(np.linspace(0, len(false) - 1, CURVE_POINTS).astype(int)) if len(false) else slice(0)
         return {
-            "froc": {"false": np.round(false[at], 5).tolist(), "sensitivity": np.round(true[at], 5).tolist()}
+            "froc_curve": {
+                "false": np.round(false[at], 5).tolist(),
+                "sensitivity": np.round(true[at], 5).tolist(),
+            }
         }
 
 

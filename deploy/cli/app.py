@@ -11,6 +11,7 @@ from deploy.cli import (
     audit,
     bench,
     coordinator,
+    draw,
     explain,
     export,
     phantom,
@@ -53,6 +54,7 @@ app.command("local", epilog=run.LOCAL_EXAMPLE)(run.local)
 app.command("tune", epilog=tune.EXAMPLE)(tune.tune)
 app.command("phantom", epilog=phantom.EXAMPLE)(phantom.phantom)
 app.command("predict", epilog=predict.EXAMPLE)(predict.predict)
+app.command("draw", epilog=draw.EXAMPLE)(draw.draw)
 app.command("explain", epilog=explain.EXAMPLE)(explain.explain)
 app.command("export", epilog=export.EXAMPLE)(export.export)
 app.command("bench", epilog=bench.EXAMPLE)(bench.bench)

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deploy.cli import options
+from deploy.cli.beside import Beside
 from deploy.cli.screen import print_json
 
 if TYPE_CHECKING:
-    from client.predicting import Answer, Given, Predicted, Refused, TrainedModel
-    from common.evidence.vouching import Vouched
+    from client.predicting import Given, Predicted, Refused, TrainedModel
+    from client.predicting.answer import Told
 
 EXAMPLE = "Example: consilium predict runs/chest-xray picture.dcm series/ --out predictions.json"
 REFUSED = 4
@@ -58,7 +59,22 @@ def predict(
     overlay: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", help="Write for each picture what spoke for the decision.", show_default=False
+            metavar="DIR",
+            help="Write pictures with the mask, the boxes, or what spoke for the class that is called.",
+            show_default=False,
+        ),
+    ] = None,
+    masks: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write each mask of a segmentation as npz.", show_default=False),
+    ] = None,
+    dicom_seg: Annotated[
+        Path | None,
+        typer.Option(
+            "--dicom-seg",
+            metavar="DIR",
+            help="Write a DICOM Segmentation of each DICOM case.",
+            show_default=False,
         ),
     ] = None,
     dicom_sr: Annotated[
@@ -71,6 +87,12 @@ def predict(
         ),
     ] = None,
     evidence: Evidence = None,
+    at_least: Annotated[
+        float | None,
+        typer.Option(
+            "--at-least", min=0.01, max=1.0, help="Of a detection: least score.", show_default="0.3"
+        ),
+    ] = None,
     cohort: CohortName = None,
     split: Split = None,
     home: options.Home = None,
@@ -78,38 +100,46 @@ def predict(
     device: options.Device = "cpu",
     as_json: options.Json = False,
 ) -> None:
-    """Say what a model makes of cases: probabilities, a decision, and how sure it is.
+    """Say what a model makes of cases: probabilities, risks, masks or boxes, by what it was trained for.
 
     It is research software and no medical device. Cases that the model cannot be asked about are refused with
-    a reason; the exit status is then 4, and all others are predicted.
+    a reason; the exit status is then 4, and all others are predicted. So it is where an object that is wanted
+    beside a prediction cannot be made of the case.
     """
     named = _vouched(model, evidence)
     from client.devices import choose_device
     from client.predicting import Refused, open_model, predicted
+    from client.predicting.answer import Told
+    from client.predicting.detection import AT_LEAST
 
     opened = open_model(model, choose_device(device))
-    results: list[Answer | Refused] = []
-    for result in predicted(opened, cases_of(opened, inputs, cohort, split, home, where)):
-        results.append(result if isinstance(result, Refused) else result.answer)
+    beside = Beside(overlay=overlay, masks=masks, dicom_seg=dicom_seg, dicom_sr=dicom_sr)
+    beside.check(opened, at_least)
+    results, complete = list[Told](), True
+    cases = cases_of(opened, inputs, cohort, split, home, where)
+    for result in predicted(opened, cases, AT_LEAST if at_least is None else at_least):
+        results.append(Told.of(result if isinstance(result, Refused) else result.answer))
         if not isinstance(result, Refused):
-            _beside(opened, result, len(results), overlay, dicom_sr)
+            complete &= _written(beside, opened, result, len(results))
     _tell(opened, results, named, out, as_json)
-    if any(isinstance(result, Refused) for result in results):
+    if not complete or any(result.refused for result in results):
         raise typer.Exit(REFUSED)
 
 
-def _beside(
-    model: TrainedModel, found: Predicted, number: int, overlay: Path | None, dicom_sr: Path | None
-) -> None:
-    """Write what is wanted of one case beside the predictions."""
-    if overlay is not None:
-        from client.explaining import write_overlay
+def _written(beside: Beside, model: TrainedModel, found: Predicted, number: int) -> bool:
+    """Whether all that is wanted beside a prediction could be made of the case; if not, it is told why."""
+    from client.predicting import Refused
+    from common.errors import DataError, TaskNotServed
 
-        write_overlay(overlay, model, found.case, found.answer.decision, number)
-    if dicom_sr is not None and found.case.sources:
-        from client.exporting.report import write_report
-
-        write_report(dicom_sr, model, found.case, found.answer, number)
+    try:
+        beside.write(model, found, number)
+    except TaskNotServed:  # of no case would it be made
+        raise
+    except DataError as error:
+        why = Refused.of(found.answer.name, error)
+        typer.echo(f"{why.name}: {why.code}: {why.message} {why.hint}", err=True)
+        return False
+    return True
 
 
 def cases_of(
@@ -134,29 +164,7 @@ def cases_of(
     return chain(named, cohort_cases(home, cohort, model.study, split) if cohort else ())
 
 
-def _vouched(model: Path, evidence: list[str] | None) -> Vouched | None:
-    """What the logs say of the model, before it is used; None where none were given.
-
-    Raises:
-        AuditBroken, ModelNotInEvidence: It is not to be used.
-    """
-    if not evidence:
-        return None
-    from common.evidence.verification import verify
-    from common.evidence.vouching import vouched
-    from deploy.cli.audit import logs_at
-
-    logs, owners = logs_at(evidence)
-    return vouched(verify(logs, (), owners), model)
-
-
-def _tell(
-    model: TrainedModel,
-    results: Sequence[Answer | Refused],
-    named: Vouched | None,
-    out: Path | None,
-    as_json: bool,
-) -> None:
+def _tell(model: TrainedModel, results: Sequence[Told], out: Path | None, as_json: bool) -> None:
     from client.predicting.writing import to_document, to_rows, write_predictions
     from deploy.cli.audit import as_document
 
@@ -167,9 +175,13 @@ def _tell(
         return
     columns, rows = to_rows(results)
     _show(columns, rows)
-    calibrated = "calibrated" if model.calibration.fitted else "not calibrated"
+    calibrated = (
+        "its probabilities are calibrated"
+        if model.calibration is not None
+        else "its probabilities are not calibrated"
+    )
     head = model.study.study
-    typer.echo(f"model {model.digest[:16]} of study {head.name}; probabilities are {calibrated}")
+    typer.echo(f"model {model.digest[:16]} of study {head.name}; {calibrated}")
     if named is not None:
         typer.echo(f"evidence: {named}")
     typer.echo("Research software: no diagnosis follows from this alone.")

@@ -145,7 +145,7 @@ def test_no_case_has_no_figures() -> None:
     none.check(2)
     figures = none.figures(NAMES)
     assert (figures["n"], figures["map50"], figures["froc"], figures["loss"]) == (0, None, None, None)
-    assert none.curves(NAMES)["froc"] == {"false": [], "sensitivity": []}
+    assert none.curves(NAMES)["froc_curve"] == {"false": [], "sensitivity": []}
 
 
 def test_pictures_without_any_box_found_have_sensitivity_zero() -> None:

@@ -80,6 +80,27 @@ def test_export_and_card(run: Path, tmp_path: Path) -> None:
     assert card.startswith("# Model card: tiny") and "no medical device" in card
 
 
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"study": {"several_labels": True}},
+        {
+            "study": {"task": "risk", "labels": {"0": "survived", "1": "died"}},
+            "sequence": {"kind": "steps", "variables": {"HR": {"centre": 80.0, "scale": 10.0}}},
+        },
+    ],
+    ids=["several labels", "risk"],
+)
+def test_export_of_other_tasks(tmp_path: Path, sections: dict[str, dict[str, object]]) -> None:
+    (tmp_path / "run").mkdir()
+    run = finished(tmp_path / "run", small_study(**sections))
+    given = ["export", str(run), "--format", "torch", "--out", str(tmp_path / "m.pt2"), "--json"]
+    done = RUNNER.invoke(app, given)
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert 0 <= told["largest_difference"] <= told["tolerance"]
+
+
 def test_export_wants_something_to_write(run: Path, tmp_path: Path) -> None:
     assert RUNNER.invoke(app, ["export", str(run)]).exit_code == 2
     wrong = ["export", str(run), "--format", "torch", "--int8", "--out", str(tmp_path / "m")]

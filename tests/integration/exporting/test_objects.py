@@ -18,7 +18,7 @@ from client.predicting import Given, Refused, predicted, read_inputs
 from common.errors import InputOtherKind, TaskNotServed
 from tests.conftest import small_study
 from tests.unit.cohorts.archives import laid, picture, volume
-from tests.unit.predicting.finished import opened
+from tests.unit.predicting.finished import CALIBRATION, opened
 
 hd = pytest.importorskip("highdicom")
 NAMES = {1: "right ventricle", 3: "left ventricle"}
@@ -45,7 +45,7 @@ def told(tool: str, path: Path) -> str:
 def report_of_one(folder: Path) -> tuple[Path, Dataset]:
     dataset = picture("Anna")
     laid(folder / "in", [dataset])
-    model = opened(folder, small_study(), calibration={"temperature": 2.0})
+    model = opened(folder, small_study(), calibration=CALIBRATION)
     (found,) = predicted(model, read_inputs([folder / "in"], model.study))
     assert not isinstance(found, Refused)
     return write_report(folder / "sr", model, found.case, found.answer, 1), dataset

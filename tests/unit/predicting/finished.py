@@ -12,6 +12,9 @@ from common.study import Study, digest, to_canonical, to_toml
 from common.weights import STUDY_TEXT, save_weights
 from common.weights import digest as weights_digest
 
+CALIBRATION = {"form": "softmax", "temperature": 2.0, "bias": [0.0, 0.0], "threshold": 0.5}
+"""Of two classes."""
+
 
 def finished(folder: Path, study: Study, seed: int = 0, rounds: int = 0, **final: Any) -> Path:
     """The folder of a run; with ``rounds`` checkpoints, each with weights of its own."""

@@ -18,7 +18,7 @@ from client.predicting.writing import write_predictions
 from client.trainer import predict
 from common.errors import InputBlank
 from tests.conftest import small_study
-from tests.unit.predicting.finished import opened
+from tests.unit.predicting.finished import CALIBRATION, opened
 
 
 def cases(count: int = 5) -> list[Given]:
@@ -41,7 +41,7 @@ def test_probabilities_are_the_trainers(tmp_path: Path) -> None:
 
 
 def test_the_threshold_decides(tmp_path: Path) -> None:
-    found = answers(tmp_path, cases(), calibration={"threshold": 0.0})
+    found = answers(tmp_path, cases(), calibration={**CALIBRATION, "threshold": 0.0})
     assert {answer.decision for answer in found} == {"abnormal"}
 
 

@@ -11,11 +11,12 @@ import torch
 
 from client.predicting.model import CALIBRATION_TEXT, loaded, open_model
 from common.errors import ModelMissing, ModelUnsuitable, ModelWithoutStudy, WeightsDamaged
+from common.metrics import Calibration
 from common.models import initial_weights
 from common.study import digest, to_canonical, to_toml
 from common.weights import STUDY_TEXT, save_weights
 from tests.conftest import small_study
-from tests.unit.predicting.finished import finished
+from tests.unit.predicting.finished import CALIBRATION, finished
 
 
 def test_the_single_file_is_enough(tmp_path: Path) -> None:
@@ -68,22 +69,21 @@ def test_what_is_no_model_is_told_apart(tmp_path: Path) -> None:
 
 
 def test_a_run_of_other_weights_says_nothing_of_a_file(tmp_path: Path) -> None:
-    finished(tmp_path, small_study(), calibration={"temperature": 2.0})
-    assert open_model(tmp_path).calibration.temperature == 2.0
+    finished(tmp_path, small_study(), calibration=CALIBRATION)
+    assert open_model(tmp_path).calibration == Calibration.of_json(CALIBRATION)
     document = json.loads((tmp_path / "run.json").read_text())
     document["final"]["model_digest"] = "0" * 64
     (tmp_path / "run.json").write_text(json.dumps(document))
     model = open_model(tmp_path)
-    assert model.run is None and not model.calibration.fitted
+    assert model.run is None and model.calibration is None
 
 
 def test_the_files_own_calibration_comes_first(tmp_path: Path) -> None:
-    finished(tmp_path, small_study(), calibration={"temperature": 2.0})
+    finished(tmp_path, small_study(), calibration=CALIBRATION)
     told = {"form": "softmax", "temperature": 3.0, "bias": [0.0, 0.5], "threshold": 0.25}
     about = {STUDY_TEXT: to_canonical(small_study()), CALIBRATION_TEXT: json.dumps(told)}
     save_weights(tmp_path / "model.safetensors", initial_weights(small_study(), 0), about)
-    found = open_model(tmp_path).calibration
-    assert (found.temperature, found.bias, found.threshold) == (3.0, (0.0, 0.5), 0.25)
+    assert open_model(tmp_path).calibration == Calibration.of_json(told)
 
 
 @pytest.mark.parametrize(
@@ -92,4 +92,4 @@ def test_the_files_own_calibration_comes_first(tmp_path: Path) -> None:
 )
 def test_a_calibration_that_cannot_be_is_refused(tmp_path: Path, told: dict[str, object]) -> None:
     with pytest.raises(ModelUnsuitable):
-        open_model(finished(tmp_path, small_study(), calibration=told))
+        open_model(finished(tmp_path, small_study(), calibration={**CALIBRATION, **told}))

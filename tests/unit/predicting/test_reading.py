@@ -104,6 +104,51 @@ def test_categories_of_a_record_are_read_too(tmp_path: Path) -> None:
     ]
 
 
+def manifest_of(folder: Path, rows: list[Row]) -> Path:
+    write_manifest(folder / "m.csv", rows)
+    return folder / "m.csv"
+
+
+def test_clips_of_a_manifest_are_read_as_in_training(tmp_path: Path) -> None:
+    study = small_study(sequence={"kind": "frames", "size": 8})
+    np.savez(tmp_path / "c.npz", one=NOISE.integers(0, 255, (5, 12, 10), dtype=np.uint8), two=np.zeros(3))
+    path = manifest_of(tmp_path, [Row("c.npz#one", "site", "patient", "train", "0", 1)])
+    source = ManifestSource(path, "site")
+    trained = source.tensors(source.entries(study), study, torch.device("cpu"))
+    case = given(path, study)
+    assert torch.equal(case.steps, trained.steps[0])
+    assert case.layout is not None and case.layout.shape == (5, 12, 10)
+
+
+def test_views_of_a_patient_are_one_case_in_their_order(tmp_path: Path) -> None:
+    study = small_study(sequence={"kind": "views", "size": 8})
+    for name in ("a.png", "b.png", "c.png"):
+        png(tmp_path / name, (12, 10) if name == "c.png" else (10, 12))
+    places = (("a.png", "Anna", "lateral"), ("b.png", "Anna", "frontal"), ("c.png", "Bert", ""))
+    rows = [Row(path, "site", who, "train", "0", n, view=view) for n, (path, who, view) in enumerate(places)]
+    cases = list(read_inputs([manifest_of(tmp_path, rows)], study))
+    assert [case.name for case in cases] == ["b.png and 1 more", "c.png"]
+    source = ManifestSource(tmp_path / "m.csv", "site")
+    trained = source.tensors(source.entries(study), study, torch.device("cpu"))
+    for case, steps, length in zip(cases, trained.steps, trained.lengths, strict=True):
+        assert isinstance(case, Given) and torch.equal(case.steps, steps[:length])
+
+
+def test_steps_of_records_know_their_times(tmp_path: Path) -> None:
+    lines = ["patient,time,variable,value", "Anna,5,HR,80", "Anna,65,HR,90", "Anna,200,HR,90"]
+    (tmp_path / "r.csv").write_text("\n".join(lines))
+    sequence = {"kind": "steps", "variables": {"HR": {"centre": 80.0, "scale": 10.0}}, "time_scale": 60.0}
+    assert given(tmp_path / "r.csv", small_study(sequence=sequence)).times == (5.0, 65.0, 200.0)
+    gridded = given(tmp_path / "r.csv", small_study(sequence={**sequence, "every": 60.0}))
+    assert gridded.times == (5.0, 65.0, 125.0, 185.0)
+
+
+def test_a_broken_file_of_records_is_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "r.npz", table=np.zeros((2, 2)), ends=np.array([5]), variables=np.array(["HR"]))
+    sequence = {"kind": "steps", "variables": {"HR": {"centre": 80.0, "scale": 10.0}}}
+    assert refused(tmp_path / "r.npz", small_study(sequence=sequence)) == "records-invalid"
+
+
 REFUSALS: list[tuple[str, dict[str, Any]]] = [
     ("input-too-small", {"sequence": {"kind": "rows", "size": 64}}),
     ("input-without-spacing", {"sequence": {"kind": "rows", "size": 8, "pixel_spacing_mm": 1.0}}),
