@@ -164,7 +164,25 @@ def cases_of(
     return chain(named, cohort_cases(home, cohort, model.study, split) if cohort else ())
 
 
-def _tell(model: TrainedModel, results: Sequence[Told], out: Path | None, as_json: bool) -> None:
+def _vouched(model: Path, evidence: list[str] | None) -> Vouched | None:
+    """What the logs say of the model, before it is used; None where none were given.
+
+    Raises:
+        AuditBroken, ModelNotInEvidence: It is not to be used.
+    """
+    if not evidence:
+        return None
+    from common.evidence.verification import verify
+    from common.evidence.vouching import vouched
+    from deploy.cli.audit import logs_at
+
+    logs, owners = logs_at(evidence)
+    return vouched(verify(logs, (), owners), model)
+
+
+def _tell(
+    model: TrainedModel, results: Sequence[Told], named: Vouched | None, out: Path | None, as_json: bool
+) -> None:
     from client.predicting.writing import to_document, to_rows, write_predictions
     from deploy.cli.audit import as_document
 
