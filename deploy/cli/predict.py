@@ -16,6 +16,7 @@ from deploy.cli.screen import print_json
 if TYPE_CHECKING:
     from client.predicting import Given, Predicted, Refused, TrainedModel
     from client.predicting.answer import Told
+    from common.evidence.vouching import Vouched
 
 EXAMPLE = "Example: consilium predict runs/chest-xray picture.dcm series/ --out predictions.json"
 REFUSED = 4
