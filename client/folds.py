@@ -1,7 +1,7 @@
-"""A site's cases in cross-validation: some of its training patients are held out, and tested on instead.
+"""A site's cases in cross-validation: some of its patients are held out, and tested on instead.
 
-The test split has no part in it: a fold's held-out patients take its place. Who is held out stands in a file
-at the site.
+A fold's held-out patients take the place of the test split. Who is held out stands in a file at the site: all
+training patients, and those of the test split only where they too were dealt to folds.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Fold:
     """One fold of a site.
 
     Attributes:
-        file: JSON, the number of the fold in which each training patient is held out.
+        file: JSON, the number of the fold in which each patient is held out.
         number: Which fold this is.
     """
 
@@ -35,7 +35,9 @@ class Fold:
         return (str(self.file), str(self.number))
 
     def applied(self, entries: Sequence[Entry], study: Study) -> tuple[Entry, ...]:
-        """The entries of a fold: held-out patients are what the study tests on, its own test cases are gone.
+        """The entries of a fold: held-out patients are what the study tests on.
+
+        All others that were dealt to folds are trained on; test cases whose patients were not are gone.
 
         Raises:
             ManifestInvalid: The file knows nothing of a training patient.
@@ -44,11 +46,11 @@ class Fold:
         tested = study.data.test_split
         found = []
         for entry in entries:
-            if entry.split == "train":
-                if entry.patient not in held:
-                    raise ManifestInvalid(f"{entry.where}: a training patient that no fold was dealt")
+            if entry.split == "train" and entry.patient not in held:
+                raise ManifestInvalid(f"{entry.where}: a training patient that no fold was dealt")
+            if entry.split in ("train", tested) and entry.patient in held:
                 is_held = held[entry.patient] == self.number
-                found.append(replace(entry, split=tested) if is_held else entry)
+                found.append(replace(entry, split=tested if is_held else "train"))
             elif entry.split == "val" and tested != "val":
                 found.append(entry)
         return tuple(found)

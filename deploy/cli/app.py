@@ -11,6 +11,7 @@ from deploy.cli import (
     audit,
     bench,
     coordinator,
+    crossvalidate,
     draw,
     explain,
     export,
@@ -52,6 +53,7 @@ def _root(
 app.command("simulate", epilog=run.SIMULATE_EXAMPLE)(run.simulate)
 app.command("local", epilog=run.LOCAL_EXAMPLE)(run.local)
 app.command("tune", epilog=tune.EXAMPLE)(tune.tune)
+app.command("crossvalidate", epilog=crossvalidate.EXAMPLE)(crossvalidate.crossvalidate)
 app.command("phantom", epilog=phantom.EXAMPLE)(phantom.phantom)
 app.command("predict", epilog=predict.EXAMPLE)(predict.predict)
 app.command("draw", epilog=draw.EXAMPLE)(draw.draw)

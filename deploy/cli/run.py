@@ -55,7 +55,7 @@ def simulate(
         study=study,
         out=out,
         data=data,
-        tables=_tables(data, records, labels, site_from, ignore, missing),
+        tables=tables_of(data, records, labels, site_from, ignore, missing),
         cohorts=cohorts_of(
             cohort, home, alone=data is None and records is None and sites is None and not where
         ),
@@ -104,7 +104,7 @@ def local(
         study=study,
         out=out,
         data=data,
-        tables=_tables(data, records, labels, site_from, ignore, missing),
+        tables=tables_of(data, records, labels, site_from, ignore, missing),
         cohorts=cohorts_of(
             cohort, home, alone=data is None and records is None and sites is None and not where
         ),
@@ -144,7 +144,8 @@ def _launch(as_json: bool, **asked: Any) -> None:
         show_summary(run, request.out)
 
 
-def _tables(data: Path | None, records: Path | None, *rest: Any) -> RecordTables | None:
+def tables_of(data: Path | None, records: Path | None, *rest: Any) -> RecordTables | None:
+    """The tables of records that are asked for in place of ``--data``; None where there are none."""
     if data is not None and records is not None:
         raise typer.BadParameter("takes the place of --data", param_hint="--records")
     return options.tables(records, *rest)

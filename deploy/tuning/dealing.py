@@ -1,7 +1,6 @@
-"""Training patients dealt to folds, within each site.
+"""Training patients dealt to folds, within each site or one at a time.
 
-Invariants: a patient is in one fold, with all cases, at all sites that know the patient by the same name; at
-a site no fold holds every patient, so there is always somebody to train on.
+Invariant: a patient is in one fold, with all cases, at all sites that know the patient by the same name.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ class Dealing:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def deal_folds(data: FederationData, folds: int, seed: int) -> Dealing:
+def deal_folds(data: FederationData, folds: int, seed: int, *, all_train: bool = True) -> Dealing:
     """The training patients of every site, dealt to folds.
 
     Each run of as many patients of like label as there are folds is dealt one to each fold, in an order that
@@ -51,21 +50,37 @@ def deal_folds(data: FederationData, folds: int, seed: int) -> Dealing:
         data: The federation.
         folds: How many, at least 2.
         seed: Decides who is in which.
+        all_train: Whether no fold may hold every patient of a site, so that all sites train in all folds.
 
     Raises:
-        TooFewCases: A site has one patient only, or there are more folds than patients.
+        TooFewCases: Not all sites could train in all folds, or there are more folds than patients.
     """
     known: dict[Known, int] = {}
     dealt: dict[str, dict[str, int]] = {}
     for site, cases in data.cases.items():
-        keeper = str(data.cohorts[site].home) if site in data.cohorts else ""
-        labels = _labels(cases.train)
+        keeper, labels = _keeper(data, site), _labels(cases.train)
         new = [patient for patient in sorted(labels) if (keeper, patient) not in known]
         drawn = _drawn([labels[patient] for patient in new], folds, derive_seed(seed, "deal-folds", site))
         known |= {(keeper, patient): fold for patient, fold in zip(new, drawn, strict=True)}
         dealt[site] = {patient: known[keeper, patient] for patient in sorted(labels)}
-    _check(dealt, folds)
+    if all_train:
+        _check_trained(dealt)
+    _check_used(dealt, folds)
     return Dealing(folds, dealt)
+
+
+def deal_patients(data: FederationData) -> Dealing:
+    """A fold for every training patient, in the order of the sites and of their patients' names."""
+    known: dict[Known, int] = {}
+    dealt: dict[str, dict[str, int]] = {}
+    for site, cases in data.cases.items():
+        keeper, names = _keeper(data, site), sorted({entry.patient for entry in cases.train})
+        dealt[site] = {name: known.setdefault((keeper, name), len(known)) for name in names}
+    return Dealing(len(known), dealt)
+
+
+def _keeper(data: FederationData, site: str) -> str:
+    return str(data.cohorts[site].home) if site in data.cohorts else ""
 
 
 def _labels(entries: Sequence[Entry]) -> dict[str, str]:
@@ -88,7 +103,7 @@ def _drawn(labels: Sequence[str], folds: int, seed: int) -> list[int]:
     return found
 
 
-def _check(dealt: Mapping[str, Mapping[str, int]], folds: int) -> None:
+def _check_trained(dealt: Mapping[str, Mapping[str, int]]) -> None:
     for site, held in dealt.items():
         if len(set(held.values())) < 2:
             raise TooFewCases(
@@ -96,6 +111,9 @@ def _check(dealt: Mapping[str, Mapping[str, int]], folds: int) -> None:
                 "train on",
                 hint="Leave the site out of the search, with --where, or take another --seed.",
             )
+
+
+def _check_used(dealt: Mapping[str, Mapping[str, int]], folds: int) -> None:
     used = {fold for held in dealt.values() for fold in held.values()}
     if len(used) < folds:
         raise TooFewCases(

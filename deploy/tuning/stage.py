@@ -38,7 +38,8 @@ class _Fold:
 class Stage:
     """Runs studies in folds; use as a context manager: on exit its worker processes are gone.
 
-    Where nothing of one trial could reach the next, a fold's workers stay, with its cases decoded.
+    Where nothing of one trial could reach the next, a fold's workers stay, with its cases decoded. A site
+    whose patients are all held out in a fold takes no part in it.
 
     Args:
         data: The federation; its manifests are written to ``folder``.
@@ -46,10 +47,20 @@ class Stage:
         folder: Scratch.
         device: ``auto``, ``cpu`` or ``cuda:N``.
         seed: Of every trial: trials differ by what they try, and by nothing else.
+        lasting: Whether a fold's workers may stay; not where every fold is run once.
     """
 
-    def __init__(self, data: FederationData, dealing: Dealing, folder: Path, device: str, seed: int) -> None:
-        self._seed = seed
+    def __init__(
+        self,
+        data: FederationData,
+        dealing: Dealing,
+        folder: Path,
+        device: str,
+        seed: int,
+        *,
+        lasting: bool = True,
+    ) -> None:
+        self._seed, self._may_last = seed, lasting
         sites = data.materialise(folder, device)
         (folder / FOLDS).mkdir()
         placed = [
@@ -71,7 +82,11 @@ class Stage:
     @property
     def sites(self) -> list[Site]:
         """The sites as one fold has them."""
-        return self._folds[0].sites
+        return self.sites_in(0)
+
+    def sites_in(self, fold: int) -> list[Site]:
+        """The sites that take part in a fold."""
+        return self._folds[fold].sites
 
     def units(self, study: Study, fold: int) -> dict[str, int]:
         """Units of privacy that a fold trains on, by site."""
@@ -93,6 +108,19 @@ class Stage:
         Raises:
             ConsiliumError: The run failed.
         """
+        last = self._ran(study, fold, out, watch).last
+        assert last is not None  # noqa: S101  a fold that nobody tested has failed
+        return last
+
+    def by_site(self, study: Study, fold: int, out: Path) -> dict[str, EvaluationSums]:
+        """Run a study in one fold; the counts of each site that holds somebody out there.
+
+        Raises:
+            ConsiliumError: The run failed.
+        """
+        return dict(self._ran(study, fold, out, lambda _, __: None).sites)
+
+    def _ran(self, study: Study, fold: int, out: Path, watch: Watch) -> WatchedJournal:
         chosen = self._folds[fold]
         journal = WatchedJournal(watch)
         plan = RunPlan(
@@ -108,13 +136,13 @@ class Stage:
             run_study(grid, plan, journal)
         if journal.last is None:
             raise NoTestCases(f"fold {fold + 1} was not tested by any site")
-        return journal.last
+        return journal
 
     @contextmanager
     def _grid(self, study: Study, fold: int, out: Path) -> Iterator[InProcessGrid]:
         """Workers for one run: those of the fold or, where sites keep something of a run, some of its own."""
         chosen = self._folds[fold]
-        if study.privacy is None and not codec_of(study.federation).feedback:
+        if self._may_last and study.privacy is None and not codec_of(study.federation).feedback:
             yield from self._lasting(fold, chosen)
             return
         sites = with_ledgers(chosen.sites, chosen.data.units(study), study, out, {})
@@ -145,4 +173,6 @@ def _fold(data: FederationData, dealing: Dealing, sites: list[Site], number: int
         )
         for name, of_site in data.cases.items()
     }
-    return _Fold([replace(site, held_out=number) for site in sites], replace(data, cases=cases))
+    training = {name: of_site for name, of_site in cases.items() if of_site.train}
+    placed = [replace(site, held_out=number) for site in sites if site.name in training]
+    return _Fold(placed, replace(data, cases=training))

@@ -14,7 +14,7 @@ Watch = Callable[[int, EvaluationSums], None]
 
 
 class WatchedJournal(FleetingJournal):
-    """Keeps the counts of the last round that was tested.
+    """Keeps the counts of the last round that was tested: those of each site, and all together.
 
     Args:
         watch: Told of every round that was tested; what it raises ends the study.
@@ -23,6 +23,7 @@ class WatchedJournal(FleetingJournal):
     def __init__(self, watch: Watch) -> None:
         super().__init__()
         self._watch = watch
+        self.sites: Mapping[str, EvaluationSums] = {}
         self.last: EvaluationSums | None = None
 
     def finish(self, number: int, entry: Mapping[str, Any]) -> None:
@@ -31,5 +32,6 @@ class WatchedJournal(FleetingJournal):
         super().finish(number, entry)
         if counts:
             first, *_ = counts
+            self.sites = dict(counts)
             self.last = type(counts[first]).total(counts[site] for site in sorted(counts))
             self._watch(number, self.last)

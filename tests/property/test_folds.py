@@ -17,7 +17,7 @@ from client.manifest import Manifest, Row
 from client.sources import CohortSource, Entry
 from common.errors import TooFewCases
 from deploy.federation import FederationData
-from deploy.tuning.dealing import Dealing, deal_folds
+from deploy.tuning.dealing import Dealing, deal_folds, deal_patients
 from tests.conftest import small_study
 
 # Of each site: patients by number (the same number is the same patient elsewhere), with label and pictures.
@@ -149,3 +149,50 @@ def test_in_a_fold_the_held_out_take_the_place_of_the_test_split(
             assert trained == {e.item for e in own if held[e.patient] != number}
             assert seen == {e.item for e in own if held[e.patient] == number}
             assert not any(e.split == tested and e.item in {f.item for f in found} for e in entries)
+
+
+@given(SITES)
+def test_one_patient_at_a_time_is_held_out_at_every_site_that_knows_the_patient(
+    sites: list[dict[int, tuple[str, int]]],
+) -> None:
+    dealing = deal_patients(federation(sites))
+    everyone = {f"p{patient}" for patients in sites for patient in patients}
+    assert dealing.folds == len(everyone)
+    of_fold: dict[int, set[str]] = {}
+    for patients, held in zip(sites, dealing.sites.values(), strict=True):
+        assert set(held) == {f"p{patient}" for patient in patients}
+        for patient, fold in held.items():
+            of_fold.setdefault(fold, set()).add(patient)
+    assert sorted(of_fold) == list(range(dealing.folds))
+    assert all(len(named) == 1 for named in of_fold.values())
+
+
+def test_a_site_with_one_patient_may_be_dealt_where_it_need_not_train_in_every_fold() -> None:
+    data = federation([{1: ("0", 1), 2: ("1", 1), 3: ("1", 1)}, {4: ("0", 4)}])
+    assert len(deal_folds(data, 2, 0, all_train=False).sites["site-1"]) == 1
+    with pytest.raises(TooFewCases, match="9 folds"):
+        deal_folds(data, 9, 0, all_train=False)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 12), st.sampled_from(SPLITS)), min_size=1, max_size=40),
+    st.integers(2, 4),
+    st.sampled_from(["test", "val"]),
+)
+def test_patients_of_the_test_split_who_were_dealt_train_wherever_they_are_not_held_out(
+    rows: list[tuple[int, str]], folds: int, tested: str
+) -> None:
+    split_of = dict(rows)
+    entries = tuple(entry(f"p{p}", split_of[p], "0", n) for n, (p, _) in enumerate(rows))
+    held = {f"p{p}": p % folds for p, split in split_of.items() if split in ("train", tested)}
+    study = small_study(data={"test_split": tested})
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "folds.json"
+        file.write_text(json.dumps(held))
+        for number in range(folds):
+            found = Fold(file, number).applied(entries, study)
+            dealt_items = {e.item: held[e.patient] for e in entries if e.split in ("train", tested)}
+            trained = {e.item for e in found if e.split == "train"}
+            seen = {e.item for e in found if e.split == tested}
+            assert trained == {item for item, fold in dealt_items.items() if fold != number}
+            assert seen == dealt_items.keys() - trained

@@ -11,7 +11,7 @@ from client.site import Site, site_of
 from client.sources import CohortSource
 from common.study import Study
 from deploy.federation import resolve
-from deploy.tuning.dealing import deal_folds
+from deploy.tuning.dealing import Dealing, deal_folds
 from deploy.tuning.stage import Stage
 
 MakeStudy = Callable[..., Study]
@@ -55,3 +55,16 @@ def test_two_folds_of_a_site_are_not_taken_for_each_other(hospitals: Path) -> No
     first = Site("alder", str(hospitals), folds="folds.json").source
     second = Site("alder", str(hospitals), folds="folds.json", held_out=1).source
     assert len({first.stamp(), second.stamp(), Site("alder", str(hospitals)).source.stamp()}) == 3
+
+
+def test_a_site_whose_patients_are_all_held_out_has_no_part_in_that_fold(
+    hospitals: Path, make_study: MakeStudy, tmp_path: Path
+) -> None:
+    study = make_study(data={"min_test_cases": 0})
+    data = resolve(study, hospitals)
+    held = {site: dict.fromkeys(sorted({e.patient for e in of.train}), 1) for site, of in data.cases.items()}
+    held["alder"] = dict.fromkeys(held["alder"], 0)
+    with Stage(data, Dealing(2, held), tmp_path, "cpu", seed=0) as stage:
+        assert [site.name for site in stage.sites_in(0)] == ["birch", "cedar", "dogwood"]
+        assert [site.name for site in stage.sites_in(1)] == ["alder"]
+        assert stage.units(study, 1) == {"alder": len(held["alder"])}
