@@ -210,10 +210,10 @@ models = ["gru", "lstm", "rnn", "gru_d", "conv_gru", "conv_lstm"]
                            # What runs when they end goes on until it is done
 # quarantine_threshold = 0.05   # for studies, where it shall be below quarantine_limit above
 metrics = ["loss", "base-loss", "test-loss", "confusion", "calibration", "score-histogram",
-           "generation-counts", "risk-counts"]
+           "segmentation-counts", "detection-counts", "generation-counts", "risk-counts"]
                            # what may leave besides updates and counts; a study that sends others is refused.
-                           # Every study sends test-loss; a classification the three after it, a generation
-                           # its own counts, a risk all but those
+                           # Every study sends test-loss; a classification the three after it, a risk these
+                           # and its own counts, every other task its own counts
 # max_update_norm = 10.0   # larger updates are scaled down to it before they leave
 gpu_share = 1.0            # share of a GPU's memory that training may take
 """

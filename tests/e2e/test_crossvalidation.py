@@ -82,6 +82,7 @@ def test_one_patient_at_a_time_and_a_site_without_others_has_no_part_in_it(asked
     assert {**whole, "folds": 0} == {**document, "folds": 0}  # which have their durations
 
 
+@pytest.mark.slow
 def test_patients_of_the_test_split_are_dealt_only_if_that_is_asked_for(asked: Asked) -> None:
     found = crossvalidate(replace(asked, folds=2, deal_test=True), Tell())
     assert found.patients == {"alder": 6, "birch": 1}
@@ -110,6 +111,7 @@ def test_a_picture_that_is_gone_is_named(asked: Asked, manifest: Path) -> None:
         crossvalidate(replace(asked, folds=2, request=replace(asked.request, data=gone)), Tell())
 
 
+@pytest.mark.slow
 def test_the_command_shows_sites_and_constant_answers(asked: Asked) -> None:
     request = asked.request
     words = ["crossvalidate", request.study, "--data", request.data, "--out", request.out, "--all"]
@@ -125,6 +127,7 @@ def test_the_command_shows_sites_and_constant_answers(asked: Asked) -> None:
     assert wrong.returncode == 2 and "patients" in wrong.stderr
 
 
+@pytest.mark.slow
 def test_a_private_study_on_a_cohort_needs_a_yes_and_takes_nothing_from_its_ledger(
     asked: Asked, manifest: Path, tmp_path: Path
 ) -> None:

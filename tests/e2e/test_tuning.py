@@ -134,6 +134,7 @@ def test_a_wrong_key_is_named_before_anything_starts(asked: Asked) -> None:
     assert not asked.request.out.exists()
 
 
+@pytest.mark.slow
 def test_the_command_shows_trials_and_what_to_do_next_and_opens_no_test_picture(asked: Asked) -> None:
     asked.search.write_text('model.cell = ["gru", "rnn"]\n')
     request = replace(asked.request, data=without_test_pictures(asked.request.data))
@@ -148,6 +149,7 @@ def test_the_command_shows_trials_and_what_to_do_next_and_opens_no_test_picture(
     assert "The best of 2 trials" in " ".join(done.stdout.split())
 
 
+@pytest.mark.slow
 def test_a_private_search_on_a_cohort_needs_a_yes_and_takes_nothing_from_its_ledger(
     asked: Asked, manifest: Path, tmp_path: Path
 ) -> None:

@@ -77,6 +77,7 @@ def test_case_s_outputs_are_those_it_has_alone(cell: str) -> None:
         torch.testing.assert_close(together[case : case + 1], alone, atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoder", [SMALLEST, "monai:densenet121"])
 def test_clipped_sum_is_that_of_one_record_gradients(encoder: str) -> None:
     study = Combination("classification", "slices", "gru", encoder).study()
