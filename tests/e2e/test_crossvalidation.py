@@ -60,6 +60,7 @@ def told(out: Path) -> dict[str, Any]:
     return document
 
 
+@pytest.mark.slow
 def test_one_patient_at_a_time_and_a_site_without_others_has_no_part_in_it(asked: Asked) -> None:
     out = asked.request.out
     seen: list[tuple[int, int]] = []

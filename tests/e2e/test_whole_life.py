@@ -36,6 +36,8 @@ from tests.e2e.pacs.conftest import (
     wait_for_listener,
 )
 
+pytestmark = pytest.mark.slow  # a minute and a half of real processes
+
 COMMAND = [sys.executable, "-c", "from deploy.cli import main; main()"]
 SITES = ("alder", "birch")
 METHODS = {"alder": "move", "birch": "web"}  # how each hospital gets its pictures out of the archive

@@ -28,13 +28,13 @@ def cases() -> SequenceBatch:
 
 
 def test_a_unit_is_its_own_cases_and_no_more_than_asked_for(cases: SequenceBatch) -> None:
-    assert of_unit(cases, UNITS, 1, 9).labels.tolist() == [0, 1, 0]
-    assert of_unit(cases, UNITS, 1, 2).labels.tolist() == [0, 1]
+    assert of_unit(cases, UNITS, 1, 9).targets.tolist() == [0, 1, 0]
+    assert of_unit(cases, UNITS, 1, 2).targets.tolist() == [0, 1]
 
 
 def test_a_canary_has_another_label_and_larger_values(cases: SequenceBatch) -> None:
     made = crafted(cases, 3, 10.0, torch.Generator().manual_seed(1))
-    assert made.labels.tolist() == [1, 2, 2, 1, 2, 1]
+    assert made.targets.tolist() == [1, 2, 2, 1, 2, 1]
     torch.testing.assert_close(made.steps.abs(), 10 * cases.steps.abs())
     assert (made.steps.sign() != cases.steps.sign()).any()
     assert made.lengths.equal(cases.lengths)
