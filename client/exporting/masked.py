@@ -12,6 +12,7 @@ What comes out behind a case's length is set to zero, as unpacking does.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -64,7 +65,7 @@ class MaskedRecurrent(nn.Module):
         return x
 
 
-class _Scan(nn.Module):
+class _Scan(nn.Module, ABC):
     """One layer in one direction, as torch documents ``nn.GRU``, ``nn.LSTM`` and ``nn.RNN``."""
 
     given: torch.Tensor
@@ -95,8 +96,9 @@ class _Scan(nn.Module):
     def _start(self, x: torch.Tensor) -> Any:
         return x.new_zeros(x.shape[0], self.hidden)
 
+    @abstractmethod
     def _step(self, state: Any, given: torch.Tensor) -> Any:
-        raise NotImplementedError
+        """The next state, and what goes out of it."""
 
 
 class _GRUScan(_Scan):

@@ -17,7 +17,21 @@ from common.models.pooling import LastPool
 from common.models.risk import RiskModel
 
 
-class ExportableClassifier(nn.Module):
+class _Exportable(nn.Module):
+    """A model's encoder and recurrent layers, without packed sequences; its weights are copied."""
+
+    def __init__(self, own: SequenceModel) -> None:
+        super().__init__()
+        self.encoder = masked_encoder(own.encoder)
+        self.recurrent = MaskedRecurrent(own.recurrent)
+
+    def states(self, steps: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, T', width) what the recurrent layers give, and the lengths behind the encoder."""
+        features, lengths = self.encoder(steps, lengths)
+        return self.recurrent(features, lengths), lengths
+
+
+class ExportableClassifier(_Exportable):
     """What :class:`~common.models.SequenceClassifier` gives in eval mode.
 
     Args:
@@ -28,25 +42,22 @@ class ExportableClassifier(nn.Module):
     """
 
     def __init__(self, network: SequenceClassifier) -> None:
-        super().__init__()
         own = deepcopy(network).cpu().eval()
-        self.encoder = masked_encoder(own.encoder)
-        self.recurrent = MaskedRecurrent(own.recurrent)
+        super().__init__(own)
         self.pooling = MaskedLast(own.pooling) if isinstance(own.pooling, LastPool) else own.pooling
         self.head = own.head
         self.eval()
 
     def forward(self, steps: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """(B, classes) float32 logits of (B, T, F) float32 and (B,) int64."""
-        features, lengths = self.encoder(steps, lengths)
-        outputs = self.recurrent(features, lengths)
+        outputs, lengths = self.states(steps, lengths)
         logits: torch.Tensor = self.head(
             self.pooling(outputs, time_mask(lengths, outputs.shape[1], outputs.device))
         )
         return logits
 
 
-class ExportableRisk(nn.Module):
+class ExportableRisk(_Exportable):
     """What :class:`~common.models.risk.RiskModel` gives in eval mode.
 
     Args:
@@ -57,17 +68,14 @@ class ExportableRisk(nn.Module):
     """
 
     def __init__(self, network: RiskModel) -> None:
-        super().__init__()
         own = deepcopy(network).cpu().eval()
-        self.encoder = masked_encoder(own.encoder)
-        self.recurrent = MaskedRecurrent(own.recurrent)
+        super().__init__(own)
         self.head = own.head
         self.eval()
 
     def forward(self, steps: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """(B, T) float32 logits; behind a case's own steps they mean nothing."""
-        features, lengths = self.encoder(steps, lengths)
-        logits: torch.Tensor = self.head(self.recurrent(features, lengths)).squeeze(2)
+        logits: torch.Tensor = self.head(self.states(steps, lengths)[0]).squeeze(2)
         return logits
 
 

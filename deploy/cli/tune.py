@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deploy.cli import options
-from deploy.cli.run import cohorts_of
+from deploy.cli.run import cohorts_of, tables_of
 from deploy.cli.screen import interruptible, print_json
 
 if TYPE_CHECKING:
@@ -47,6 +48,11 @@ def tune(
         ),
     ],
     data: options.DataFile = None,
+    records: options.Records = None,
+    labels: options.Labels = None,
+    site_from: options.SiteFrom = None,
+    ignore: options.Ignore = None,
+    missing: options.Missing = None,
     cohort: options.Cohorts = None,
     home: options.Home = None,
     where: options.Where = None,
@@ -93,7 +99,10 @@ def tune(
         out=out,
         engine="inprocess",
         data=data,
-        cohorts=cohorts_of(cohort, home, alone=data is None and sites is None and not where),
+        tables=tables_of(data, records, labels, site_from, ignore, missing),
+        cohorts=cohorts_of(
+            cohort, home, alone=data is None and records is None and sites is None and not where
+        ),
         where=options.pairs(where, "--where"),
         sites=sites,
         rounds=rounds,
@@ -106,7 +115,12 @@ def tune(
     if as_json:
         print_json({"out": str(out), **tuned.to_dict()})
     else:
-        _show(tuned, _again(out, data, cohort, home, where, sites, seed), out)
+        given: dict[str, object] = {
+            "--data": data, "--records": records, "--labels": labels, "--site-from": site_from,
+            "--ignore": ignore, "--missing": missing, "--cohort": cohort, "--home": home if cohort else None,
+            "--where": where, "--sites": sites, "--seed": seed or None,
+        }  # fmt: skip
+        _show(tuned, _again(out, given), out)
 
 
 def _telling(*, quiet: bool) -> Tell:
@@ -182,26 +196,20 @@ def _show(tuned: Tuned, again: str, out: Path) -> None:
     console.print(f"next    {again}", soft_wrap=True)
 
 
-def _again(
-    out: Path,
-    data: Path | None,
-    cohort: list[str] | None,
-    home: Path | None,
-    where: list[str] | None,
-    sites: int | None,
-    seed: int,
-) -> str:
-    """The command that runs the best study on the same data."""
+def _again(out: Path, given: Mapping[str, object]) -> str:
+    """The command that runs the best study on the same data.
+
+    Args:
+        out: The search's folder.
+        given: Options, each with its value, its values, or None.
+    """
     import shlex
 
     from deploy.tuning.writing import BEST_FILE
 
-    words: list[str] = ["consilium", "simulate", str(out / BEST_FILE)]
-    words += ["--data", str(data)] if data is not None else []
-    words += [word for text in cohort or () for word in ("--cohort", text)]
-    words += ["--home", str(home)] if home is not None and cohort else []
-    words += [word for text in where or () for word in ("--where", text)]
-    words += ["--sites", str(sites)] if sites is not None else []
-    words += ["--seed", str(seed)] if seed else []
+    words = ["consilium", "simulate", str(out / BEST_FILE)]
+    for option, value in given.items():
+        values = value if isinstance(value, list) else [] if value is None else [value]
+        words += [word for each in values for word in (option, str(each))]
     words += ["--out", str(out.with_name(f"{out.name}-best"))]
     return shlex.join(words)

@@ -113,8 +113,12 @@ def _chance(run: Run) -> Markup:
 
 def _measured(run: Run) -> str:
     """Where the intervals come from."""
-    drawn = run.latest is not None and run.latest.pooled.intervals
-    return "by drawing patients again and again" if drawn else f"from the number of test {run.cases}"
+    counted = f"from the number of test {run.cases}"
+    if run.latest is None or not run.latest.pooled.intervals:
+        return counted
+    drawn = "by drawing patients again and again"
+    alone = any(not scores.intervals for scores in run.latest.sites.values())
+    return f"{drawn}; of sites with too few patients for that, {counted}" if alone else drawn
 
 
 def _counted(run: Run) -> str | None:

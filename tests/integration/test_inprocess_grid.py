@@ -272,7 +272,7 @@ def test_a_worker_that_dies_costs_its_sites_one_round(
     grid_of: Callable[..., InProcessGrid], sites: list[Site]
 ) -> None:
     study, grid = study_of(), grid_of(2)
-    roster = gather(grid, study, 5, 5.0)
+    roster = gather(grid, study, 5, 60.0)
     engine = RoundEngine(grid, study, 0, roster, build_strategy(study.federation.strategy))
     base = initial_weights(study, 0)
     lost = {sites[node - 1].name for node in nodes_of(grid, 0)}
