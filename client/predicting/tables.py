@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from client.cohorts.records import RecordRules, read_records
@@ -17,6 +17,7 @@ from client.predicting.rasters import case_of, picture_case
 from client.predicting.recorded import record_given
 from client.predicting.stacks import stack_case, views_case
 from client.sources.record_file import open_records
+from client.sources.views import views_of
 from common.study import Frames, Slices, Steps, Study, Views
 
 
@@ -32,7 +33,8 @@ def table_cases(path: Path, study: Study, where: Sequence[tuple[str, str]]) -> I
     manifest = read_manifest(path, where)
     rows = sorted(manifest.rows, key=lambda row: row.line)
     if isinstance(study.sequence, Views):
-        for places, name in _patients(manifest.folder, rows):
+        for own in views_of(rows, study.sequence.case):
+            places, name = [place_of(manifest.folder, row.path) for row in own], _named(own)
             yield attempted(name, lambda places=places, name=name: views_case(places, name, study))  # type: ignore[misc]
         return
     for row in rows:
@@ -78,15 +80,10 @@ def _record(place: Place, name: str, study: Study) -> Given:
     return record_given(name, times, values, records.variables, study)
 
 
-def _patients(folder: Path, rows: Iterable[Row]) -> Iterator[tuple[list[Place], str]]:
-    """The views of each patient, named by the first of them: identifiers are not carried along."""
-    patients: dict[tuple[str, str], list[Row]] = {}
-    for row in rows:
-        patients.setdefault((row.site, row.patient_id), []).append(row)
-    for own in patients.values():
-        first, *others = ordered = sorted(own, key=lambda row: (row.view, row.path))
-        name = f"{first.path} and {len(others)} more" if others else first.path
-        yield [place_of(folder, row.path) for row in ordered], name
+def _named(views: Sequence[Row]) -> str:
+    """The first of them and how many there are beside it: identifiers are not carried along."""
+    first, *others = views
+    return f"{first.path} and {len(others)} more" if others else first.path
 
 
 def _records(path: Path, study: Study) -> Iterator[Given | Refused]:

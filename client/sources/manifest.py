@@ -26,6 +26,7 @@ from client.sources.boxes import box_targets, boxes_around, read_boxes
 from client.sources.entry import Entry, groups_of
 from client.sources.record_file import open_records
 from client.sources.targets import BY_STEP, case_targets, classes_found, mask_targets
+from client.sources.views import views_of
 from client.tensors import check_steps, mask_on_grid
 from common.errors import CohortUnsuitable, ManifestInvalid, TargetInvalid, WrongModality
 from common.sequences import SequenceBatch, pad, standardise, to_steps
@@ -90,11 +91,11 @@ class ManifestSource:
 
 
 def manifest_entries(manifest: Manifest, site: str, study: Study) -> tuple[Entry, ...]:
-    """The cases of one site: its rows, or its patients where the study looks at all views of a patient.
+    """The cases of one site: its rows, or those that are views of one patient or phase.
 
     Raises:
         NoSuchSite: There are none.
-        ManifestInvalid: The views of a patient have two labels.
+        ManifestInvalid: The views of a case have two labels.
         CohortUnsuitable: The study states a window or spacing, which no manifest knows.
     """
     sequence = study.sequence
@@ -108,7 +109,7 @@ def manifest_entries(manifest: Manifest, site: str, study: Study) -> tuple[Entry
         )
     rows = manifest.of_site(site)
     if isinstance(sequence, Views):
-        return tuple(_views(rows))
+        return tuple(_views(own) for own in views_of(rows, sequence.case))
     return tuple(_entry(row, row) for row in rows)
 
 
@@ -117,16 +118,11 @@ def _entry(row: Row, item: Row | tuple[Row, ...]) -> Entry:
     return Entry(row.patient_id, row.split, row.label, f"manifest line {row.line}", item, groups)
 
 
-def _views(rows: Iterable[Row]) -> Iterator[Entry]:
-    """One entry a patient, in the order of their first rows; its views by name, else by path."""
-    patients: dict[str, list[Row]] = {}
-    for row in rows:
-        patients.setdefault(row.patient_id, []).append(row)
-    for own in patients.values():
-        if len({(row.label, row.split) for row in own}) > 1:
-            lines = ", ".join(str(row.line) for row in own[:10])
-            raise ManifestInvalid(f"lines {lines} are views of one patient with different labels or splits")
-        yield _entry(own[0], tuple(sorted(own, key=lambda row: (row.view, row.path))))
+def _views(own: tuple[Row, ...]) -> Entry:
+    if len({(row.label, row.split) for row in own}) > 1:
+        lines = ", ".join(str(row.line) for row in sorted(own, key=lambda row: row.line)[:10])
+        raise ManifestInvalid(f"lines {lines} are views of one case with different labels or splits")
+    return _entry(min(own, key=lambda row: row.line), own)
 
 
 def _length(folder: Path, entry: Entry, study: Study) -> int:

@@ -92,9 +92,14 @@ class Frames(PictureSequence):
 
 
 class Views(PictureSequence):
-    """``[sequence] kind = "views"``: every picture of a patient is a step of one case."""
+    """``[sequence] kind = "views"``: every picture of a patient is a step of one case.
+
+    With ``case = "phase"`` only those of one phase are: views whose names differ in no more than their
+    number, as ``ED00``, ``ED01`` and ``ES00``, ``ES01``.
+    """
 
     kind: Literal["views"] = "views"
+    case: Literal["patient", "phase"] = "patient"
     max_steps: MaxSteps = None
 
     @property

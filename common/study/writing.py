@@ -18,13 +18,14 @@ from common.study.loading import parse_study
 from common.study.model import Model
 from common.study.section import Section
 from common.study.sections import Study
-from common.study.sequence import Patches, Steps
+from common.study.sequence import Patches, Steps, Views
 from common.study.training import Training
 
 _YOUNGER: tuple[tuple[str, type[Section], tuple[str, ...]], ...] = (
     ("study", Head, ("several_labels",)),
     ("data", Data, ("max_boxes",)),
     ("sequence", Patches, ("order",)),
+    ("sequence", Views, ("case",)),
     ("sequence", Steps, ("every", "fill", "limit", "categories", "plausible")),
     ("model", Model, ("residual", "layer_norm")),
     (

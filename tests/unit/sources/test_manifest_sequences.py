@@ -155,9 +155,23 @@ def test_views_without_names_are_in_the_order_of_their_paths(
     assert [row.path for row in entry.rows] == ["a.png", "b.png"]
 
 
+def test_each_phase_of_a_patient_is_a_case(any_study: AnyStudy, manifest: Written) -> None:
+    views = ("ES01", "ED00", "ES00", "ED01", "")
+    rows = [{"path": f"{n}.png", "patient_id": "p", "view": view} for n, view in enumerate(views)]
+    entries = ManifestSource(manifest(rows), "elm").entries(
+        any_study(sequence={**VIEWS, "case": "phase"}, data={"min_test_cases": 0})
+    )
+    assert [[row.view for row in entry.rows] for entry in entries] == [
+        ["ES00", "ES01"],
+        ["ED00", "ED01"],
+        [""],
+    ]
+    assert {entry.patient for entry in entries} == {"p"}
+
+
 def test_views_with_two_labels_are_refused(any_study: AnyStudy, manifest: Written) -> None:
     rows = [{"path": "a.png", "patient_id": "p"}, {"path": "b.png", "patient_id": "p", "label": "1"}]
-    with pytest.raises(ManifestInvalid, match="lines 2, 3 are views of one patient"):
+    with pytest.raises(ManifestInvalid, match="lines 2, 3 are views of one case"):
         ManifestSource(manifest(rows), "elm").entries(any_study(sequence=VIEWS))
 
 
