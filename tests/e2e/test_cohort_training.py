@@ -90,6 +90,7 @@ def test_real_processes_train_from_cohorts(home: Home, tmp_path: Path) -> None:
     assert done["status"] == "completed" and set(done["final"]["sites"]) == set(SITES)
 
 
+@pytest.mark.slow
 def test_records_of_measurements_are_learnt_from(home: Home, tmp_path: Path) -> None:
     """High pulses that come late, with lactate missing at most times."""
     for seed, site in enumerate(SITES):

@@ -155,7 +155,7 @@ def test_interrupting_local_in_round_2_leaves_nothing(
     _interrupt("local", how, manifest, tmp_path / "out", 200, "--engine", engine)
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("how", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_interrupting_simulate_leaves_nothing(how: signal.Signals, manifest: Path, tmp_path: Path) -> None:
     _interrupt("simulate", how, manifest, tmp_path / "out", 60)
 

@@ -97,6 +97,7 @@ def test_a_simulation_goes_on_without_the_site_whose_budget_is_spent(manifest: P
     assert Ledger(out / "ledgers/birch.jsonl", None).spent().epsilon > 0
 
 
+@pytest.mark.slow
 def test_when_no_site_has_budget_left_the_study_says_why(manifest: Path, tmp_path: Path) -> None:
     told = consilium(
         "simulate",

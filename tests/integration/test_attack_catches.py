@@ -125,8 +125,8 @@ def test_the_engine_as_it_is_passes(subject: Subject, states: dict[str, Sequence
     [
         ("Bookkeeper", Unclipped),
         ("NoisyOptimizer", HalvedNoise),
-        ("NoisyOptimizer", NoNoiseForNobody),
-        ("Bookkeeper", FactorsInSortedOrder),
+        pytest.param("NoisyOptimizer", NoNoiseForNobody, marks=pytest.mark.slow),
+        pytest.param("Bookkeeper", FactorsInSortedOrder, marks=pytest.mark.slow),
     ],
     ids=["clipping off", "noise halved", "no noise for an empty batch", "packed order"],
 )
@@ -153,7 +153,11 @@ def test_rows_that_stay_sorted_are_convicted(
 
 
 @pytest.mark.parametrize(
-    ("name", "engine"), [("Bookkeeper", Unclipped), ("NoisyOptimizer", NoNoiseForNobody)]
+    ("name", "engine"),
+    [
+        pytest.param("Bookkeeper", Unclipped, marks=pytest.mark.slow),
+        ("NoisyOptimizer", NoNoiseForNobody),
+    ],
 )
 def test_an_engine_that_training_does_not_use_saves_nobody(
     subject: Subject,

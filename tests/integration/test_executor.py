@@ -117,7 +117,7 @@ def test_a_refusal_says_no_more_than_it_may(
     assert secret not in out + err + repr(records)
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSEGV])
+@pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGSEGV, marks=pytest.mark.slow)])
 def test_a_child_that_dies_costs_one_task(
     executor: Executor, blobs: BlobStore, site: Site, how: signal.Signals
 ) -> None:

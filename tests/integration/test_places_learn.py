@@ -61,6 +61,7 @@ def trained_figures(study: Study, cases: SequenceBatch, tests: SequenceBatch) ->
     return sums.figures(classes)
 
 
+@pytest.mark.slow
 def test_detector_of_clips_beats_a_sliding_window() -> None:
     cases, tests = ring_clips(60, seed=1), ring_clips(16, seed=2)
     study = study_of(
@@ -81,7 +82,7 @@ def test_detector_of_clips_beats_a_sliding_window() -> None:
     assert found["froc"] > beaten["froc"]
 
 
-@pytest.mark.parametrize("cell", ["conv_gru", "conv_lstm"])
+@pytest.mark.parametrize("cell", ["conv_gru", pytest.param("conv_lstm", marks=pytest.mark.slow)])
 def test_segmenter_of_clips_finds_what_is_there(cell: str) -> None:
     cases, tests = masks(ring_clips(40, seed=1, noise=1.0)), masks(ring_clips(12, seed=2, noise=1.0))
     study = study_of(
@@ -95,6 +96,7 @@ def test_segmenter_of_clips_finds_what_is_there(cell: str) -> None:
     assert trained_figures(study, cases, tests)["dice"] > 0.6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "sequence",
     [{"kind": "rows"}, {"kind": "patches", "patch": 8, "order": "hilbert"}],
