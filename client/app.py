@@ -76,7 +76,7 @@ def describe(site: Site, content: RecordDict) -> RecordDict:
             test_patients=patients(cases.test),
             train_labels=labels(cases.train, study, site.source),
             test_labels=labels(cases.test, study, site.source),
-            val_cases=len(cases.val) if study.calibrates else None,
+            val_cases=len(cases.val) if study.validates else None,
         )
     )
 
@@ -165,7 +165,7 @@ def _split(task: EvaluateTask, study: Study) -> Split:
     """Which cases a task asks for."""
     if task.split is None:
         return "test"
-    if task.split == "val" and study.calibrates:
+    if task.split == "val" and study.validates:
         return "val"
     raise TaskInvalid(f"no counts of split {task.split[:20]!r} in this study")
 

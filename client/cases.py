@@ -12,9 +12,11 @@ from typing import Literal
 
 import torch
 
+from client.augmentation import augmentation_of
 from client.sources import Entry, Source, subgroups
 from client.sources.targets import BY_STEP, case_targets, check_target
 from common.errors import DataError, EmptySite, NoTestCases, TooFewCases
+from common.models import Encoder, fixed_encoder
 from common.sequences import Cases, SequenceBatch, joined_targets
 from common.study import Study
 
@@ -43,8 +45,8 @@ Split = Literal["train", "test", "val"]
 class SiteCases:
     """The entries of one site that the study uses.
 
-    ``test`` follows ``[data] test_split``; ``val`` are those that a calibration is fitted to, none where the
-    study fits none.
+    ``test`` follows ``[data] test_split``; ``val`` are those that a calibration is fitted to, or patience
+    goes by; none where the study asks for none.
     """
 
     train: tuple[Entry, ...]
@@ -94,7 +96,7 @@ def site_cases(entries: Sequence[Entry], site: str, study: Study) -> SiteCases:
     """
     train = tuple(entry for entry in entries if entry.split == "train")
     test = tuple(entry for entry in entries if entry.split == study.data.test_split)
-    val = [entry for entry in entries if entry.split == "val"] if study.calibrates else []
+    val = [entry for entry in entries if entry.split == "val"] if study.validates else []
     for entry in (*train, *test):
         check_target(entry, study)
     needs = study.data
@@ -122,6 +124,18 @@ def decode(source: Source, entries: Sequence[Entry], study: Study, device: torch
     return source.tensors(entries, study, device)
 
 
+def encoded(batch: SequenceBatch, encoder: Encoder) -> SequenceBatch:
+    """The same cases as an encoder that learns nothing gives them: the bits that it gives in training."""
+    steps, lengths = encoder(batch.steps, batch.lengths)
+    return SequenceBatch(steps, lengths, batch.targets, encoded=True)
+
+
+def _fixed_encoder(study: Study, split: Split) -> Encoder | None:
+    """What a split's cases can be put through once and for all; None where there is no such thing."""
+    is_changed = split == "train" and augmentation_of(study) is not None
+    return None if is_changed else fixed_encoder(study)
+
+
 class StreamedCases:
     """Cases that are read from the site's store batch by batch, because together they would fill the memory.
 
@@ -131,12 +145,19 @@ class StreamedCases:
         study: What they are made for.
         device: Where batches are wanted.
         size_bytes: What all of them would take.
+        encoder: What they are put through; None for nothing.
     """
 
     def __init__(
-        self, source: Source, entries: Sequence[Entry], study: Study, device: torch.device, size_bytes: int
+        self,
+        source: Source,
+        entries: Sequence[Entry],
+        study: Study,
+        device: torch.device,
+        size_bytes: int,
+        encoder: Encoder | None = None,
     ) -> None:
-        self._source, self._entries, self._study = source, entries, study
+        self._source, self._entries, self._study, self._encoder = source, entries, study, encoder
         self.device, self.size_bytes = device, size_bytes
 
     @property
@@ -157,7 +178,8 @@ class StreamedCases:
             DataError: As :func:`decode`.
         """
         wanted = [self._entries[at] for at in index.tolist()]
-        return decode(self._source, wanted, self._study, self.device)
+        batch = decode(self._source, wanted, self._study, self.device)
+        return batch if self._encoder is None else encoded(batch, self._encoder)
 
 
 class PooledCases:
@@ -193,7 +215,8 @@ class PooledCases:
 class CaseCache:
     """Cases of the sites a process serves, decoded; the least recently used go first when memory is short.
 
-    Cases that together take more than the limit are not held, but read again for every batch.
+    Cases that together take more than the limit are not held, but read again for every batch. Cases that an
+    encoder which learns nothing would make the same of in every step are held as it gives them.
     """
 
     def __init__(self, limit_bytes: int = CACHE_BYTES, most: int = MOST_HELD) -> None:
@@ -209,14 +232,16 @@ class CaseCache:
         """
         head = {"task", "labels", "several_labels"}
         shape = study.model_dump_json(include={"study": head, "data": True, "sequence": True})
-        key = (*source.stamp(), split, shape, str(device))
+        encoder = _fixed_encoder(study, split)
+        key = (*source.stamp(), split, shape, str(device), "" if encoder is None else study.model.encoder)
         if key not in self._held:
             entries = site_cases(source.entries(study), source.name, study).of(split)
             size_bytes = source.size_bytes(entries, study)
             if size_bytes > self._limit_bytes:
-                self._hold(key, StreamedCases(source, entries, study, device, size_bytes))
+                self._hold(key, StreamedCases(source, entries, study, device, size_bytes, encoder))
             else:
-                self._hold(key, decode(source, entries, study, device))
+                cases = decode(source, entries, study, device)
+                self._hold(key, cases if encoder is None or not len(cases) else encoded(cases, encoder))
         self._held.move_to_end(key)
         return self._held[key]
 

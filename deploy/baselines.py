@@ -1,13 +1,15 @@
 """What federating is compared with: every site alone, and all data pooled, on the same budget.
 
 Each is what a federation of a single site with those cases would do: the same model and start, as many
-rounds of as many local epochs, with an optimiser that begins as the study says.
+rounds of as many local epochs, with an optimiser that begins as the study says, and the mean of as many last
+rounds' models. They ignore ``federation.patience``: each makes all rounds.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import signal
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -27,10 +29,12 @@ from common.balance import balanced_weights
 from common.errors import EngineFailed, ModelDiverged
 from common.learning import learning_of
 from common.metrics import EvaluationSums, sums_kind
-from common.models import build_model, initial_weights, load_state
+from common.models import build_model, initial_weights, load_state, state_of
 from common.seeds import derive_seed
 from common.study import Study, from_canonical, to_canonical
+from common.weights import Weights
 from deploy.engines.inprocess import fork_server
+from server.averaging import mean_weights
 from server.record import pooled_and_sites
 
 _cases = CaseCache()  # of a worker process: its jobs test on the same pictures
@@ -115,7 +119,9 @@ def run_job(job: Job) -> dict[str, EvaluationSums]:
     device = choose_device(job.train_on[0].device)
     cases = PooledCases([_cases.get(s.source, "train", study, device) for s in job.train_on])
     weights: tuple[float, ...] = ()
-    if study.training.class_weights == "balanced":
+    if (
+        study.training.class_weights == "balanced"
+    ):  # never with [privacy], which refuses it: labels are counted as they are
         counts = torch.bincount(cases.targets.cpu(), minlength=len(study.study.classes))
         weights = balanced_weights(counts.tolist())
     model = build_model(study)
@@ -123,11 +129,15 @@ def run_job(job: Job) -> dict[str, EvaluationSums]:
     model.to(device)
     rounds, kept, groups = study.federation.rounds, dict[int, Kept](), _patients(job.train_on, study)
     passes = derive_seed(job.seed, "baseline-passes", job.name)
+    last: deque[Weights] = deque(maxlen=study.federation.average_last)
     for number in range(rounds):
         seed = derive_seed(job.seed, "baseline", number + 1, job.name)
         plan = LocalPlan.of(study, number / rounds, seed, weights, pass_seed=passes)
         moments = MomentsInMemory(kept, number + 1) if study.training.optimizer_state == "kept" else None
         train(model, cases, plan, moments=moments, groups=groups)
+        if number >= rounds - study.federation.average_last:
+            last.append(state_of(model))
+    load_state(model, mean_weights(list(last)))
     counted = {}
     for site in job.test_on:
         test = _cases.get(site.source, "test", study, device)

@@ -93,6 +93,7 @@ class RunRecord:
         duration_s: float,
         trained: TrainedRound,
         metrics: dict[str, Any] | None,
+        validation: dict[str, Any] | None = None,
     ) -> None:
         """Enter a finished round."""
         late = _late(number, trained)
@@ -106,6 +107,7 @@ class RunRecord:
                 "training": {c.site: self._share(c) for c in trained.contributions},
                 "scores": {s.site: _score(s) for s in trained.scores},
                 "metrics": metrics,
+                **({"validation": validation} if validation else {}),
                 **({"late": late} if late else {}),
             }
         )

@@ -35,6 +35,7 @@ from server.exchange import Exchange
 from server.gate import History, Judgement, Score, complete, judge, learnt, suspended
 from server.inquiry import HOSPITALS_RIGHT, Inquiry
 from server.journal import Course, FleetingJournal, RunJournal, Stage
+from server.journal.counted import Counted
 from server.lateness import LATE, Latecomers, still_at
 from server.models import FROM_BACKUP, Models, ModelsInMemory
 from server.orders import HEADS, TrainOrders
@@ -194,16 +195,35 @@ class RoundEngine:
 
         They are not written down: a coordinator that is started again asks again.
         """
+        at_work = self._late.at_work(round_number + 1)
         described = {site: self._roster.descriptions[site].val_cases or 0 for site in self._roster.nodes}
-        found: dict[str, Evaluation] = {}
-        self._count(
-            EvaluateTask(self._text, round_number, digest(weights), split="val"),
-            weights,
-            {site: cases for site, cases in sorted(described.items()) if cases},
-            lambda evaluation: found.update({evaluation.site: evaluation}),
-            f"validate-{round_number}",
-        )
-        return {site: found[site] for site in sorted(found)}
+        most = {site: cases for site, cases in sorted(described.items()) if cases and site not in at_work}
+        task = EvaluateTask(self._text, round_number, digest(weights), split="val")
+        return self._count_again(task, weights, most, f"validate-{round_number}")
+
+    def evaluate_again(self, round_number: int, weights: Weights) -> Mapping[str, Evaluation]:
+        """As :meth:`evaluate`, of the model that an earlier round has made; they are not written down."""
+        sites = [s for s in sorted(self._roster.nodes) if self._roster.descriptions[s].test_cases]
+        task = EvaluateTask(self._text, round_number, digest(weights))
+        most = {site: self._most_counted(site) for site in sites}
+        return self._count_again(task, weights, most, f"{EVALUATE}-again-{round_number}")
+
+    def stop(self, round_number: int) -> Mapping[str, str]:
+        """End with this round: what sites are still at is called off.
+
+        Returns:
+            Whose updates of earlier rounds were refused as late in this one, and why.
+        """
+        self._late.close(round_number, last=True)
+        return self._journal.refused(round_number, LATE)
+
+    def _count_again(
+        self, task: EvaluateTask, weights: Weights, most: Mapping[str, int], group: str
+    ) -> Mapping[str, Evaluation]:
+        """Counts that are not written down, by site in order; see :meth:`_count`."""
+        found = Counted()
+        self._count(task, weights, most, found.add, group)
+        return found
 
     def _count(
         self,

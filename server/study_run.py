@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +16,7 @@ from common.errors import (
     CoordinatorStopped,
     JournalTaken,
     MachineError,
+    NoValidationCases,
     QuorumNotReached,
     SiteRefused,
     StudyStopped,
@@ -26,22 +26,19 @@ from common.models import initial_weights
 from common.study import Study, digest, load_study, to_canonical, to_toml
 from common.weights import STUDY_TEXT, Weights, save_weights
 from common.weights import digest as weights_digest
-from server.averaging import mean_weights
-from server.calibration import calibration_of
 from server.guarantee import Noise
 from server.inquiry import HOSPITALS_RIGHT
 from server.journal import FleetingJournal, RunJournal, is_final
 from server.models import Kept, ModelFiles
-from server.record import RunRecord, pooled_and_sites, sums_of
+from server.record import RunRecord
 from server.roster import Roster, gather, reasons
 from server.rounds import RoundEngine
+from server.run_rounds import RunRounds, mean_of, models_at
 from server.strategies import build_strategy
 
 MODEL_FILE, STUDY_FILE = "model.safetensors", "study.toml"
 CALIBRATION_TEXT = "consilium.calibration"
 """Key under which a finished model's file holds how its probabilities are calibrated."""
-MOST_SITES = 500
-"""Sites whose metrics stand in run.json round by round; of more there are only those of the final model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +157,8 @@ def _run(grid: Grid, plan: RunPlan, record: RunRecord, journal: RunJournal) -> N
     journal.require_mine()
     record.describe_sites(roster.descriptions)
     _check_roster(roster, plan)
+    if not record.rounds:
+        _check_validation(roster, study)
     record.write(plan.out)
     kept = _kept_models(plan, record, models)
     strategy = build_strategy(study.federation.strategy)
@@ -175,10 +174,15 @@ def _run(grid: Grid, plan: RunPlan, record: RunRecord, journal: RunJournal) -> N
         noise_seed=plan.noise_seed,
         patience_s=plan.patience_s,
     )
+    course = RunRounds(engine, study, plan.out, record, journal, models, kept)
     for number in range(len(record.rounds) + 1, rounds + 1):
-        _round(engine, number, kept, plan, record, journal)
+        if record.final is not None:  # it ended before its last round
+            break
+        course.take(number)
     record.describe_sites(roster.descriptions)
-    _keep_model(mean_weights([kept[n].sound() for n in sorted(kept) if n]), plan, record)
+    last = record.final["round"] if record.final is not None else rounds
+    best = kept if last == max(kept) else models_at(last, study, record, models)
+    _keep_model(mean_of(best), last, plan, record)
 
 
 def _kept_models(plan: RunPlan, record: RunRecord, models: ModelFiles) -> dict[int, Kept]:
@@ -187,54 +191,17 @@ def _kept_models(plan: RunPlan, record: RunRecord, models: ModelFiles) -> dict[i
     Raises:
         WeightsDamaged: A file of theirs is not what was written.
     """
-    done = record.rounds[-plan.study.federation.average_last :]
     record.files["checkpoints"] = [models.name(entry["round"]) for entry in record.rounds]
-    if not done:
-        first = models.keep(0, initial_weights(plan.study, plan.seed))
-        return {0: Kept(first, weights_digest(first))}
-    known = {entry["round"]: entry["model_digest"] for entry in done}
-    return {number: Kept(models.open(number, made), made) for number, made in known.items()}
+    if record.rounds:
+        return models_at(len(record.rounds), plan.study, record, models)
+    first = models.keep(0, initial_weights(plan.study, plan.seed))
+    return {0: Kept(first, weights_digest(first))}
 
 
-def _round(
-    engine: RoundEngine,
-    number: int,
-    kept: dict[int, Kept],
-    plan: RunPlan,
-    record: RunRecord,
-    journal: RunJournal,
-) -> None:
-    """One round, kept: its model is put to those in ``kept``."""
-    began = time.monotonic()
-    trained = engine.train(number, kept[number - 1].weights)
-    kept[number] = Kept(trained.weights, trained.model_digest)
-    for old in [n for n in kept if n and n <= number - plan.study.federation.average_last]:
-        del kept[old]
-    kept.pop(0, None)
-    record.files["checkpoints"].append(ModelFiles.name(number))
-    metrics = _test(engine, number, kept, plan, record)
-    record.enter_round(number, time.monotonic() - began, trained, metrics)
-    journal.finish(number, record.entry())
-    record.write(plan.out)
-
-
-def _test(
-    engine: RoundEngine, number: int, kept: Mapping[int, Kept], plan: RunPlan, record: RunRecord
-) -> dict[str, Any] | None:
-    """How the mean of the last models does, or None in a round that is not tested."""
-    federation, classes = plan.study.federation, plan.study.study.classes
-    last = number == federation.rounds
-    if not last and number % federation.evaluate_every:
-        return None
-    model = mean_weights([kept[n].sound() for n in sorted(kept)])
-    counts = sums_of(engine.evaluate(number, model))
-    if last:
-        found = pooled_and_sites(counts, classes, curves=True) or {"pooled": None, "sites": {}}
-        record.final = {"round": number, "model_digest": weights_digest(model), **found}
-        if plan.study.calibrates:
-            validated = sums_of(engine.validate(number, model))
-            record.final["calibration"] = calibration_of(validated, counts)
-    return pooled_and_sites(counts, classes, single=len(counts) <= MOST_SITES)
+def _check_validation(roster: Roster, study: Study) -> None:
+    """Let a study pass that goes by validation cases, if there is a site that has any."""
+    if study.federation.patience and not any(each.val_cases for each in roster.descriptions.values()):
+        raise NoValidationCases(f"none of {len(roster.descriptions)} sites has cases with split=val")
 
 
 def _check_roster(roster: Roster, plan: RunPlan) -> None:
@@ -256,9 +223,9 @@ def _prepare(out: Path, study: Study) -> None:
     write_atomically(out / STUDY_FILE, to_toml(study))
 
 
-def _keep_model(weights: Weights, plan: RunPlan, record: RunRecord) -> None:
+def _keep_model(weights: Weights, number: int, plan: RunPlan, record: RunRecord) -> None:
     # Whoever is given this one file can use it: what it was trained for stands in it.
-    about = {**_about(plan, plan.study.federation.rounds), STUDY_TEXT: to_canonical(plan.study)}
+    about = {**_about(plan, number), STUDY_TEXT: to_canonical(plan.study)}
     found = (record.final or {}).get("calibration")
     if found:
         known = {key: found[key] for key in ("form", "temperature", "bias", "threshold")}

@@ -21,7 +21,13 @@ Metric = Literal[
     "risk-counts",
 ]
 Leaf = Literal["description", "update", "weight", "spending", "clip-norm", "steps"] | Metric
-When = Literal["once", "every round", "every test", "every test, and once of validation cases"]
+When = Literal[
+    "once",
+    "every round",
+    "every test",
+    "every test, and once of validation cases",
+    "every test, and each time of validation cases",
+]
 
 METRICS: tuple[Metric, ...] = get_args(Metric)
 """Measurements of how a model does on a hospital's cases: what a policy may keep back."""
@@ -127,8 +133,13 @@ def _of_tests(study: Study) -> Iterator[Leaving]:
     privacy = study.privacy
     epsilon = privacy.evaluation_epsilon if privacy is not None else None
     noise = "" if epsilon is None else f"noise for epsilon {epsilon:g} over all tests"
-    when: When = "every test, and once of validation cases" if study.calibrates else "every test"
-    yield from (Leaving(what, when, noise) for what in _TESTED[study.study.task])
+    yield from (Leaving(what, _tested_when(study), noise) for what in _TESTED[study.study.task])
+
+
+def _tested_when(study: Study) -> When:
+    if study.federation.patience:
+        return "every test, and each time of validation cases"
+    return "every test, and once of validation cases" if study.calibrates else "every test"
 
 
 def _training_noise(privacy: Privacy) -> str:

@@ -82,13 +82,14 @@ def _check_round(contract: Contract, task: TrainTask | EvaluateTask) -> None:
 
 
 def _check_split(contract: Contract, task: EvaluateTask) -> None:
-    """Validation cases are counted after the last round alone, of a study that is to be calibrated."""
+    """Validation cases are counted when the study says so: to calibrate, after the last round alone."""
     if task.split is None:
         return
-    if task.split != "val" or not from_canonical(contract.study).calibrates:
+    study = from_canonical(contract.study)
+    if task.split != "val" or not study.validates:
         raise TaskOutsideContract(f"split {task.split[:20]!r}: the study counts test cases alone")
-    if task.round != contract.bounds.rounds:
-        raise TaskOutsideContract(f"split: validation cases are counted after round {contract.bounds.rounds}")
+    if not study.validates_in(task.round):
+        raise TaskOutsideContract(f"split: validation cases are not counted after round {task.round}")
 
 
 def _check_training(contract: Contract, task: TrainTask) -> None:

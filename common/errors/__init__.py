@@ -9,7 +9,7 @@
     ├── DataError                          4   a site's data
     │   ├── ManifestMissing, ManifestInvalid, NoSuchSite, SitesOverruled
     │   ├── LabelUnknown, TargetInvalid, PatientInTwoSplits
-    │   ├── EmptySite, TooFewCases, NoTestCases
+    │   ├── EmptySite, TooFewCases, NoTestCases, NoValidationCases
     │   ├── ImageMissing, ImageUnreadable, WrongModality
     │   ├── NothingFound, LabelsInvalid, RecordsInvalid, MasksInvalid
     │   ├── CohortUnknown, CohortDiffers, CohortUnsuitable, CohortHeldBack, CohortEmpty
@@ -79,6 +79,7 @@ from common.errors.data import (
     NoSuchSite,
     NoTestCases,
     NothingFound,
+    NoValidationCases,
     PacsIncomplete,
     PacsQueryTooWide,
     PacsRefused,
@@ -257,6 +258,7 @@ __all__ = [
     "ModelDiverged",
     "NoSuchSite",
     "NoTestCases",
+    "NoValidationCases",
     "NothingFound",
     "NothingLearned",
     "StudyStopped",

@@ -77,6 +77,12 @@ class NoTestCases(DataError):  # noqa: D101
     )
 
 
+class NoValidationCases(DataError):  # noqa: D101
+    code = "no-validation-cases"
+    public = "No site has validation cases, so nothing could say when the study is to stop."
+    hint = "Mark 10 to 20 % of each site's training patients as split val, or take federation.patience away."
+
+
 class ImageMissing(DataError):  # noqa: D101
     code = "image-missing"
     public = "An image named by the manifest does not exist."

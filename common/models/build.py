@@ -161,6 +161,21 @@ def _flat(model: Model, sequence: Sequence) -> Encoder:
     return HogFrames(sequence.frame) if model.encoder == "hog" else FrameEncoder(sequence.frame)
 
 
+def fixed_encoder(study: Study) -> HogRows | HogFrames | None:
+    """The encoder of a study's model if it learns nothing, so that its features can be made once; else None.
+
+    Only where all sequences are as long: a sum over the padding of a batch may be rounded in another way, and
+    a case's features are to be the same bits whoever stands beside it.
+    """
+    if study.study.learns not in ("classification", "several labels") or study.model.over_maps:
+        return None
+    if study.model.encoder != "hog" or not isinstance(study.sequence, Rows | Patches):
+        return None
+    encoder = _flat(study.model, study.sequence)
+    assert isinstance(encoder, HogRows | HogFrames)  # noqa: S101  as the study's table has it
+    return encoder
+
+
 def _places(model: Model, sequence: Rows | Patches) -> PlaceEncoder:
     if model.encoder == "none":
         return Pixels(sequence.frame)

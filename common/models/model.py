@@ -24,6 +24,7 @@ class SequenceModel(nn.Module, ABC):
         super().__init__()
         self.encoder = encoder
         self.recurrent = recurrent
+        self._is_encoded = False
 
     @property
     def width(self) -> int:
@@ -43,7 +44,11 @@ class SequenceModel(nn.Module, ABC):
 
     def on(self, batch: SequenceBatch) -> torch.Tensor:
         """What the model makes of a batch; one that also needs what a case is of is given it here."""
-        output: torch.Tensor = self(batch.steps, batch.lengths)
+        self._is_encoded = batch.encoded
+        try:
+            output: torch.Tensor = self(batch.steps, batch.lengths)
+        finally:
+            self._is_encoded = False
         return output
 
     def states(self, steps: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -51,7 +56,7 @@ class SequenceModel(nn.Module, ABC):
 
         Of a convolutional cell, the mean over each map.
         """
-        features, lengths = self.encoder(steps, lengths)
+        features, lengths = (steps, lengths) if self._is_encoded else self.encoder(steps, lengths)
         outputs = self.recur(features, lengths)
         return outputs.mean(dim=(3, 4)) if outputs.dim() == 5 else outputs, lengths
 

@@ -7,7 +7,7 @@ nowhere. Targets of three or more dimensions have the steps as their second, and
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -48,11 +48,13 @@ class SequenceBatch:
         lengths: (N,) int64 on the CPU, steps of each case.
         targets: (N, ...) what is to be learnt of each case, as its task has it (:mod:`common.learning`): in a
             classification (N,) int64, its class.
+        encoded: Whether the steps are what the model's encoder makes of a case, so that it has nothing to do.
     """
 
     steps: torch.Tensor
     lengths: torch.Tensor
     targets: torch.Tensor
+    encoded: bool = False
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -73,21 +75,22 @@ class SequenceBatch:
         lengths = self.lengths[index]
         longest = int(lengths.max()) if len(lengths) else self.steps.shape[1]
         targets = self.targets[:, :longest] if _by_step(self.targets) else self.targets
-        return SequenceBatch(self.steps[:, :longest][where], lengths, targets[where])
+        return SequenceBatch(self.steps[:, :longest][where], lengths, targets[where], self.encoded)
 
     def to(self, device: torch.device) -> SequenceBatch:
         """The same cases on another device."""
-        return SequenceBatch(self.steps.to(device), self.lengths, self.targets.to(device))
+        return replace(self, steps=self.steps.to(device), targets=self.targets.to(device))
 
     @classmethod
     def concatenate(cls, parts: Sequence[SequenceBatch]) -> SequenceBatch:
-        """One batch of several, padded to the longest; F and device are the same in all that hold cases."""
+        """One batch of several, padded to the longest; all with cases have one F, device and ``encoded``."""
         parts = [part for part in parts if len(part)] or parts[:1]
         longest = max(part.steps.shape[1] for part in parts)
         return cls(
             torch.cat([_padded(part.steps, longest) for part in parts]),
             torch.cat([part.lengths for part in parts]),
             torch.cat([_padded_targets(part.targets, longest) for part in parts]),
+            parts[0].encoded,
         )
 
 

@@ -16,7 +16,14 @@ MEAN_STRATEGIES = ("fedavg", "fedavgm", "fedprox", "fedadagrad", "fedadam", "fed
 
 
 class Federation(Section):
-    """``[federation]``: who takes part in a round, for how long, how updates travel and become one."""
+    """``[federation]``: who takes part in a round, for how long, how updates travel and become one.
+
+    Attributes:
+        patience: Tests in a row without a better figure of the sites' validation cases that end the study;
+            0: it goes on to its last round, and its last model is kept.
+        patience_by: The figure that speaks for the study's task, or the loss.
+        patience_min_delta: By how much a figure must be better to count as better.
+    """
 
     rounds: int = Field(10, ge=1, le=100_000)
     strategy: StrategyChoice = FedAvg()
@@ -30,6 +37,9 @@ class Federation(Section):
     enough: float = Field(1.0, gt=0.0, le=1.0)
     late_rounds: int = Field(0, ge=0, le=100)
     calibrate: Literal["auto", "on", "off"] = "auto"
+    patience: int = Field(0, ge=0)
+    patience_by: Literal["figure", "loss"] = "figure"
+    patience_min_delta: float = Field(0.0, ge=0.0, allow_inf_nan=False)
 
     @field_validator("strategy", mode="before")
     @classmethod
@@ -52,6 +62,12 @@ class Federation(Section):
                 f'codec = "topk" leaves most entries of an update at zero, and {self.strategy.name} looks at '
                 f"whole updates; take another codec, or a strategy of a mean: {', '.join(MEAN_STRATEGIES)}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _of_patience(self) -> Federation:
+        if not self.patience and (self.patience_by != "figure" or self.patience_min_delta):
+            raise ValueError("patience_by and patience_min_delta are of patience; give patience = 5, say")
         return self
 
     @model_validator(mode="after")

@@ -70,10 +70,26 @@ class Study(Section):
         """
         return self.federation.calibrate != "off" and not self._uncalibrated()
 
+    @property
+    def validates(self) -> bool:
+        """Whether validation cases are counted at all: to calibrate, or to know when to stop."""
+        return self.calibrates or self.federation.patience > 0
+
+    def validates_in(self, round_number: int) -> bool:
+        """Whether they are counted after a round: with patience after every test, else after the last."""
+        last, every = self.federation.rounds, self.federation.evaluate_every
+        if self.federation.patience and round_number % every == 0:
+            return True
+        return self.validates and round_number == last
+
     def _uncalibrated(self) -> str:
         """Why the study's model cannot be calibrated; empty where it can."""
         if self.study.learns not in _CALIBRATED:
             return f"a {self.study.task} has no probability of a class for each case"
+        return self._unvalidated()
+
+    def _unvalidated(self) -> str:
+        """Why validation cases cannot be counted; empty where they can."""
         if self.privacy is not None:
             return (
                 "with [privacy] the counts of validation cases would leave without the noise that is paid for"
@@ -87,6 +103,13 @@ class Study(Section):
         why = self._uncalibrated()
         if self.federation.calibrate == "on" and why:
             raise ValueError(f'federation.calibrate = "on" cannot be: {why}')
+        return self
+
+    @model_validator(mode="after")
+    def _patience_fits(self) -> Study:
+        why = self._unvalidated()
+        if self.federation.patience and why:
+            raise ValueError(f"federation.patience cannot be: {why}")
         return self
 
     @model_validator(mode="after")

@@ -41,7 +41,11 @@ _YOUNGER: tuple[tuple[str, type[Section], tuple[str, ...]], ...] = (
             "sampling",
         ),
     ),
-    ("federation", Federation, ("enough", "late_rounds", "calibrate")),
+    (
+        "federation",
+        Federation,
+        ("enough", "late_rounds", "calibrate", "patience", "patience_by", "patience_min_delta"),
+    ),
 )
 """Keys of the study that came after the first release of its canonical text, by table."""
 

@@ -48,8 +48,8 @@ class EvaluateTask:
         study: Canonical text of the study.
         round: Absolute number of the round, from 1.
         base_digest: Digest that the weights sent along must have.
-        split: ``val`` for the validation cases in their place, from which a calibration is fitted after the
-            last round; None for the test cases.
+        split: ``val`` for the validation cases in their place, to which a calibration is fitted and by which
+            a study knows when to stop; None for the test cases.
     """
 
     study: str
@@ -63,7 +63,7 @@ class SiteDescription:
     """What a site says of itself before round 1: counts, its device and its version.
 
     ``train_labels`` and ``test_labels`` count cases in the order of the study's classes. ``val_cases`` are
-    those that a calibration can be fitted to; None where the study fits none.
+    the validation cases; None where the study counts none.
     """
 
     site: str

@@ -30,6 +30,7 @@ from deploy.engines import EVIDENCE
 from server.record import read_run
 from server.report.measures import imbalance, measures
 from server.report.scores import LOSS, figures_of
+from server.report.stopping import stopping_words
 
 LOOK_S = 0.2
 Step = Callable[[str], None]
@@ -127,7 +128,7 @@ def show_summary(run: Mapping[str, Any], out: Path) -> None:
     """The final figures and where everything is, on stdout."""
     console = Console(highlight=False, markup=False)
     sites = run["final"]["sites"]
-    title = f"{run['study']['study']['name']} after {len(run['rounds'])} rounds, on test cases"
+    title = f"{run['study']['study']['name']} after {run['final']['round']} rounds, on test cases"
     table = Table(title=Text(title), box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("", no_wrap=True)
     spent = _spent(run)
@@ -152,7 +153,7 @@ def show_summary(run: Mapping[str, Any], out: Path) -> None:
     for site, about in list(run["sites"].items())[:_MOST_SITES]:
         for note in about["notes"]:
             console.print(f"note: {site}: {note}")
-    for line in (*_calibrated(run), *_notes(run)):
+    for line in (*filter(None, [stopping_words(run)]), *_calibrated(run), *_notes(run)):
         console.print(line)
     # In one piece, however narrow the terminal: paths are copied from it.
     console.print(f"model   {out / 'model.safetensors'}", soft_wrap=True)

@@ -181,8 +181,9 @@ def _settle_cost(cost: list[Spending], asked: Asked, tell: Tell) -> None:
 def _run(
     stage: Stage, candidates: Candidates, study: Study, dealing: Dealing, scratch: Path, tell: Tell
 ) -> Iterator[FoldRun]:
-    # Nothing is chosen by the rounds before the last, so they are not tested.
-    as_run = candidates.in_fold({"federation.evaluate_every": study.federation.rounds})
+    # Where nothing is chosen by the rounds before the last, they are not tested.
+    untested = {} if study.federation.patience else {"federation.evaluate_every": study.federation.rounds}
+    as_run = candidates.in_fold(untested)
     for number in range(dealing.folds):
         began, held, training = time.monotonic(), _held(dealing, number), _training(dealing, number)
         try:

@@ -10,6 +10,7 @@ from common.page.markup import Child, Markup, joined, tag
 from common.page.wording import duration, moment, number, plural
 from server.report.measures import measures
 from server.report.record import Run
+from server.report.stopping import stopping_words
 from server.report.summary import model_words
 
 _ENGINES = {
@@ -45,7 +46,8 @@ def _what(run: Run) -> dict[str, Child]:
         "Measures": "; ".join(measures(study)),
         "Strategy": strategy["name"] + (f" ({options})" if options else ""),
         "Rounds": f"{number(len(run.rounds))} of {number(run.planned_rounds)}",
-        "Model kept": _kept(federation.get("average_last", 1)),
+        "Validation": stopping_words(run.document),
+        "Model kept": _kept(federation.get("average_last", 1), patience=federation.get("patience", 0)),
         "Classes": ", ".join(run.classes),
         "Seed": str(run.document["seed"]),
     }
@@ -59,8 +61,13 @@ def _extent(training: Mapping[str, Any]) -> str:
     return plural(epochs, "epoch") if isinstance(epochs, int) else f"{epochs:g} epochs"
 
 
-def _kept(last: int) -> str | None:
+def _kept(last: int, *, patience: int) -> str | None:
     """Which model was tested and kept, where it is not the last round's."""
+    if patience:
+        best = "best on validation"
+        return (
+            f"the mean of the models of the {number(last)} rounds up to the one {best}" if last > 1 else best
+        )
     return f"the mean of the models of the last {number(last)} rounds" if last > 1 else None
 
 

@@ -15,7 +15,7 @@ from flwr.app import MessageType
 from common.metrics import ClassificationSums
 from common.study import Study
 from common.tasks import Evaluation
-from server import roster, study_run
+from server import roster, run_rounds
 from server.journal.counted import Counted
 from server.report.filing import REPORT_FILE, file_report
 from server.roster import gather
@@ -71,7 +71,7 @@ def test_single_metrics_of_many_sites_stand_in_the_record_once(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(study_run, "MOST_SITES", 3)
+    monkeypatch.setattr(run_rounds, "MOST_SITES", 3)
     run_study(grid_of(), RunPlan(make_study(), 0, tmp_path, "test", 4, 5.0))
     run = json.loads((tmp_path / "run.json").read_text())
     jsonschema.validate(run, json.loads(SCHEMA.read_text()))

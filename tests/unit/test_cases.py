@@ -31,6 +31,7 @@ from common.errors import (
     TooFewCases,
     WrongModality,
 )
+from common.models import build_model, fixed_encoder
 from common.sequences import SequenceBatch
 from common.study import Study
 
@@ -240,6 +241,53 @@ def test_cases_are_decoded_once(hospitals: Path, make_study: MakeStudy) -> None:
     assert len(first) == 6
     assert len(cache.get(source, "test", make_study(), CPU)) == 2
     assert len(cache.get(ManifestSource(hospitals, "birch"), "train", make_study(), CPU)) == 8
+
+
+HOG: dict[str, Any] = {"model": {"encoder": "hog"}, "sequence": {"kind": "rows", "size": 32}}
+
+
+@pytest.mark.parametrize("sequence", [HOG["sequence"], {"kind": "patches", "size": 32, "patch": 16}])
+@pytest.mark.parametrize("limit_bytes", [2**30, 1], ids=["held", "streamed"])
+def test_what_an_encoder_without_weights_makes_of_cases_is_made_once(
+    hospitals: Path, make_study: MakeStudy, sequence: dict[str, Any], limit_bytes: int
+) -> None:
+    """To the bit what the model makes of them in every step, whoever is in a batch."""
+    study = make_study(**{**HOG, "sequence": sequence})
+    source = ManifestSource(hospitals, "birch")
+    raw = CaseCache().get(source, "train", make_study(sequence=sequence), CPU)
+    cases = CaseCache(limit_bytes).get(source, "train", study, CPU)
+    model = build_model(study).eval()
+    encoder, calls = model.encoder, []
+    encoder.register_forward_hook(lambda *given: calls.append(1))
+    for index in (torch.arange(8), torch.tensor([5]), torch.tensor([3, 0, 6])):
+        given, seen = cases.take(index), raw.take(index)
+        assert given.encoded and not seen.encoded
+        assert torch.equal(given.steps, encoder(seen.steps, seen.lengths)[0])
+        wanted, before = model.on(seen), len(calls)
+        assert torch.equal(model.on(given), wanted) and len(calls) == before
+        assert torch.equal(model.on(seen), wanted)  # the model reads pictures as before
+
+
+def test_cases_that_are_changed_at_random_stay_pictures(hospitals: Path, make_study: MakeStudy) -> None:
+    study, source = make_study(**HOG, augmentation={"noise": 0.1}), ManifestSource(hospitals, "birch")
+    cache = CaseCache()
+    train, test = (cache.get(source, split, study, CPU).take(torch.arange(2)) for split in ("train", "test"))
+    assert not train.encoded and test.encoded
+    plain = cache.get(source, "train", make_study(**HOG), CPU).take(torch.arange(2))
+    assert plain.encoded and plain.steps.shape == test.steps.shape
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"sequence": {"kind": "rows", "size": 32}},
+        {"model": {"encoder": "cnn"}, "sequence": {"kind": "rows", "size": 32}},
+        {"model": {"encoder": "hog"}, "sequence": {"kind": "frames", "size": 32}},
+        {"model": {"encoder": "hog", "cell": "conv_gru"}, "sequence": {"kind": "frames", "size": 32}},
+    ],
+)
+def test_other_encoders_are_no_fixed_ones(make_study: MakeStudy, sections: dict[str, Any]) -> None:
+    assert fixed_encoder(make_study(**sections)) is None
 
 
 @pytest.mark.parametrize(

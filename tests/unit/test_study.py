@@ -587,12 +587,15 @@ OTHERWISE: dict[str, Any] = {
     "federation.average_last": 2,
     "federation.enough": 0.5,
     "federation.late_rounds": 2,
+    "federation.patience": 3,
     "federation.codec": "bf16",
     "privacy": {"target_epsilon": 8.0},
     "federation.strategy.name": "fedmedian",
 }
 # See tests/unit/test_study_tasks.py for the first two, and the tests of codecs, models and training.
 ONLY_VALUE = {
+    "federation.patience_by",
+    "federation.patience_min_delta",
     "study.task",
     "study.several_labels",
     "federation.codec_fraction",

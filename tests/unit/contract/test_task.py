@@ -83,6 +83,15 @@ def test_validation_cases_are_counted_after_the_last_round_alone() -> None:
     refused(without, "evaluate", task_of(without, "evaluate", round=without.bounds.rounds, split="val"))
 
 
+def test_with_patience_validation_cases_are_counted_after_every_test() -> None:
+    patience = {"rounds": 5, "evaluate_every": 2, "patience": 1, "calibrate": "off"}
+    contract = contract_with(study_with(federation=patience))
+    for number in (2, 4, 5):
+        require_within(contract, "evaluate", task_of(contract, "evaluate", round=number, split="val"))
+    for number in (1, 3):
+        refused(contract, "evaluate", task_of(contract, "evaluate", round=number, split="val"))
+
+
 def test_fedprox_has_the_mu_that_was_agreed() -> None:
     contract = contract_with(study_with(federation={"strategy": {"name": "fedprox", "proximal_mu": 0.1}}))
     require_within(contract, "train", task_of(contract, "train"))
