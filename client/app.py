@@ -23,14 +23,15 @@ from client.checkpoints import PLAIN, TaskFolder, task_folder
 from client.devices import choose_device, describe_device
 from client.leaving import leaving_update, left_out_before
 from client.moments import moments_of
-from client.policy import check_policy, limit_gpu
+from client.policy import check_policy, limit_gpu, smallest_cell
 from client.site import Site, site_of
+from client.subgroups import count_subgroups, told_subgroups
 from client.trainer import LocalPlan, evaluated, mean_loss, predict, train
 from client.workbench import Workbench
 from common import __version__
 from common.errors import ConsiliumError, TaskInvalid
 from common.learning import learning_of
-from common.metrics import EvaluationSums, sums_kind
+from common.metrics import EvaluationSums, Subgroups, sums_kind
 from common.models import SequenceClassifier, SequenceModel, build_model, load_state
 from common.seeds import derive_seed
 from common.sequences import Cases
@@ -157,12 +158,16 @@ def evaluate_round(site: Site, content: RecordDict) -> RecordDict:
     device = _device(site)
     model = _model(task.study, _base.read(content, task.base_digest), device)
     cases = _cases.get(site.source, split, study, device)
-    sums = _count(site, task, study, model, cases)
-    return evaluation_content(Evaluation(site.name, task.round, task.base_digest, sums))
+    about = site.name, task.round, task.base_digest
+    if task.subgroups:
+        return evaluation_content(Evaluation(*about, *_by_subgroup(site, study, model, cases)))
+    return evaluation_content(Evaluation(*about, _count(site, task, study, model, cases)))
 
 
 def _split(task: EvaluateTask, study: Study) -> Split:
     """Which cases a task asks for."""
+    if task.subgroups and (task.split is not None or not study.federation.subgroups):
+        raise TaskInvalid("no counts of subgroups of these cases in this study")
     if task.split is None:
         return "test"
     if task.split == "val" and study.validates:
@@ -186,6 +191,18 @@ def _count(
     predicted = partial(predict, model, cases, uncertain=True)
     folder = task_folder(site.state, site.name, "evaluation", task)
     return evaluate_privately(site, task, study, folder, predicted, cases.targets.cpu().numpy(), units)
+
+
+def _by_subgroup(
+    site: Site, study: Study, model: SequenceModel, cases: Cases
+) -> tuple[EvaluationSums, Subgroups]:
+    """Counts of the test cases, and of those subgroups of them that may be told."""
+    entries = site_cases(site.source.entries(study), site.name, study).test
+    least = max(study.federation.min_cell, smallest_cell(site))
+    masks = told_subgroups(entries, study.federation.subgroups, least)
+    patients = unit_numbers(entries, "patient").numpy() if site.share_scores else None
+    none = sums_kind(study).none(len(study.study.classes))
+    return count_subgroups(model, cases, learning_of(study), none, masks, patients)
 
 
 def _with_patients(site: Site, task: EvaluateTask, study: Study, sums: EvaluationSums) -> EvaluationSums:

@@ -94,6 +94,12 @@ def bounded_update(site: Site, delta: Weights) -> dict[str, NDArray[Any]]:
     }
 
 
+def smallest_cell(site: Site) -> int:
+    """Fewest patients of a group that the hospital lets be told apart; 1 in a federation of manifests."""
+    policy = _policy_of(site)
+    return 1 if policy is None else policy.min_cell
+
+
 def limit_gpu(site: Site, device: torch.device) -> None:
     """Hold this process to the policy's share of the GPU's memory; nothing on other devices."""
     policy = _policy_of(site)

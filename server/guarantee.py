@@ -14,6 +14,7 @@ _REFUSALS = (
     "That a site refuses, and the code of its refusal, which may depend on a case that cannot be used."
 )
 _TESTS = "Results of the tests: counts without noise of how the models do on each site's test cases."
+_SUBGROUPS = "The same counts of the final model on subgroups of the test cases that are not small."
 _LOSSES = "The mean training loss of each site in each round."
 _RECORD = (
     "Who took part, and the length of each site's update: they stand in this record. Whether a site took "
@@ -52,6 +53,7 @@ def exceptions(study: Study) -> list[str]:
         _REFUSALS: True,
         _WEIGHTS: privacy.sites is None,
         _TESTS: privacy.evaluation_epsilon is None,
+        _SUBGROUPS: bool(study.federation.subgroups),
         _LOSSES: not privacy.at_sites,
         _RECORD: privacy.sites is not None,
         _QUORUM: privacy.sites is not None,

@@ -235,13 +235,13 @@ def pooled_and_sites(
     pooled = total.figures(classes)
     sites = {site: evaluations[site].figures(classes) for site in sorted(evaluations)} if single else {}
     if curves:
-        pooled |= {**total.curves(classes), **_drawn(list(evaluations.values()), classes)}
+        pooled |= {**total.curves(classes), **drawn_intervals(list(evaluations.values()), classes)}
         for site in list(sites)[:MOST_DRAWN]:
-            sites[site] |= _drawn([evaluations[site]], classes)
+            sites[site] |= drawn_intervals([evaluations[site]], classes)
     return {"pooled": pooled, "sites": sites}
 
 
-def _drawn(parts: Sequence[EvaluationSums], classes: tuple[str, ...]) -> dict[str, Any]:
+def drawn_intervals(parts: Sequence[EvaluationSums], classes: tuple[str, ...]) -> dict[str, Any]:
     """Intervals as run.json carries them; nothing where there are none."""
     found = intervals(parts, classes) if len(parts) <= MOST_DRAWN else {}
     return {"intervals": found} if found else {}

@@ -225,6 +225,16 @@ class RoundEngine:
         self._count(task, weights, most, found.add, group)
         return found
 
+    def by_subgroup(self, round_number: int, weights: Weights, keep: Callable[[Evaluation], object]) -> None:
+        """Hand ``keep`` the counts of the test cases and of their subgroups of every site that answers.
+
+        They are not written down, as in :meth:`validate`.
+        """
+        sites = [s for s in sorted(self._roster.nodes) if self._roster.descriptions[s].test_cases]
+        most = {site: self._most_counted(site) for site in sites}
+        task = EvaluateTask(self._text, round_number, digest(weights), subgroups=True)
+        self._count(task, weights, most, keep, f"subgroups-{round_number}")
+
     def _count(
         self,
         task: EvaluateTask,
@@ -243,9 +253,11 @@ class RoundEngine:
             group: Flower's group id.
         """
         classes, kind = len(self._study.study.classes), sums_kind(self._study)
+        federation = self._study.federation
+        asked = federation.subgroups if task.subgroups else ()
 
         def read(content: RecordDict, site: str) -> Evaluation:
-            evaluation = read_evaluation(content, classes, kind)
+            evaluation = read_evaluation(content, classes, kind, asked, federation.min_cell)
             if (evaluation.site, evaluation.base_digest) != (site, task.base_digest):
                 raise TaskInvalid("evaluation of another site or model")
             if evaluation.round != task.round:
@@ -257,8 +269,7 @@ class RoundEngine:
         content = task_content(task, weights_record(weights)) if most else RecordDict()
         contents = dict.fromkeys(most, content)
         del content
-        deadline_s = self._study.federation.deadline_s
-        self._inquiry.put(contents, EVALUATE, task.round, read, keep, deadline_s, group)
+        self._inquiry.put(contents, EVALUATE, task.round, read, keep, federation.deadline_s, group)
 
     def _course(self, round_number: int, base_digest: str) -> Course:
         """The round as it was begun: by an earlier process, or now."""

@@ -23,6 +23,7 @@ from server.models import Kept, ModelFiles
 from server.record import RunRecord, pooled_and_sites, sums_of
 from server.rounds import RoundEngine
 from server.stopping import Patience, Standing
+from server.subgroups import SubgroupCounts
 
 MOST_SITES = 500
 """Sites whose metrics stand in run.json round by round; of more there are only those of the final model."""
@@ -138,6 +139,10 @@ class RunRounds:
         final = {"round": tested.number, "model_digest": weights_digest(tested.model), **found}
         if study.calibrates:
             final["calibration"] = calibration_of(tested.validated, tested.counts)
+        if study.federation.subgroups:
+            told = SubgroupCounts(study)
+            self.engine.by_subgroup(tested.number, tested.model, told.add)
+            final["subgroups"] = told.figures()
         if patience is not None:
             stopped = after if early else None
             final["stopping"] = {

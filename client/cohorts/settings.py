@@ -129,7 +129,8 @@ class Policy(Table):
 
     Attributes:
         quarantine_limit: Largest share of a cohort's files that may be in quarantine for it to be used.
-        min_cell: Smallest count that a summary for the coordinator names.
+        min_cell: Smallest count that a summary for the coordinator names, and fewest patients of a subgroup
+            that a study is told results of.
         share_summary: Whether such a summary may be sent at all.
         file_time_s: Longest time that one file may take to be read and decoded.
         file_memory_mib: Most memory that doing so may take.
@@ -176,7 +177,8 @@ POLICY_TEMPLATE = """\
 # What this hospital allows, whoever asks. A change counts from the next task on; docs/cohorts.md says more.
 
 quarantine_limit = 0.2     # a cohort with a larger share of its files in quarantine is not used
-min_cell = 10              # counts below it are not named in a summary for the coordinator
+min_cell = 10              # counts below it are not named in a summary for the coordinator, nor a
+                           # model's results told for subgroups of fewer patients
 share_summary = true       # false: no summary is sent at all
 file_time_s = 10.0         # longest time to read and decode one file
 file_memory_mib = 2048     # most memory that this may take
@@ -210,7 +212,8 @@ models = ["gru", "lstm", "rnn", "gru_d", "conv_gru", "conv_lstm"]
                            # What runs when they end goes on until it is done
 # quarantine_threshold = 0.05   # for studies, where it shall be below quarantine_limit above
 metrics = ["loss", "base-loss", "test-loss", "confusion", "calibration", "score-histogram",
-           "segmentation-counts", "detection-counts", "generation-counts", "risk-counts"]
+           "segmentation-counts", "detection-counts", "generation-counts", "risk-counts",
+           "subgroup-counts"]
                            # what may leave besides updates and counts; a study that sends others is refused.
                            # Every study sends test-loss; a classification the three after it, a risk these
                            # and its own counts, every other task its own counts

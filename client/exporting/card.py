@@ -38,7 +38,8 @@ def _lines(model: TrainedModel, run: Mapping[str, Any]) -> Iterator[str]:
     yield from ("", "## Who trained it", "", *_sites(run))
     yield from ("", "## Results on test cases", "", *_results(final))
     for name, groups in (final.get("subgroups") or {}).items():
-        yield from ("", f"### By {name}", "", *_table("Group", groups))
+        told = _table("Group", groups) if groups else ("No hospital tells subgroups of it.",)
+        yield from ("", f"### By {name}", "", *told)
     yield from ("", "## Calibration", "", *_calibration(model))
     yield from ("", "## Privacy", "", *_privacy(run))
 

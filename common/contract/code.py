@@ -50,6 +50,7 @@ TOUCHES_DATA: tuple[str, ...] = (
     "client/schedule.py",
     "client/site.py",
     "client/sources/",
+    "client/subgroups.py",
     "client/tensors.py",
     "client/trainer.py",
     "client/workbench.py",

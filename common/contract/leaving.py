@@ -19,6 +19,7 @@ Metric = Literal[
     "detection-counts",
     "generation-counts",
     "risk-counts",
+    "subgroup-counts",
 ]
 Leaf = Literal["description", "update", "weight", "spending", "clip-norm", "steps"] | Metric
 When = Literal[
@@ -52,6 +53,7 @@ _WORDS: dict[Leaf, str] = {
     "generation-counts": "test pictures of each class, their pixels, and their summed likelihood",
     "risk-counts": "test cases by score after a quarter, half and three quarters of their steps; "
     "numbers of pairs of test cases that the scores put in the right order",
+    "subgroup-counts": "the same of the final model on subgroups of the test cases",
 }
 
 _OF_CLASSES: tuple[Leaf, ...] = ("test-loss", "confusion", "calibration", "score-histogram")
@@ -134,6 +136,11 @@ def _of_tests(study: Study) -> Iterator[Leaving]:
     epsilon = privacy.evaluation_epsilon if privacy is not None else None
     noise = "" if epsilon is None else f"noise for epsilon {epsilon:g} over all tests"
     yield from (Leaving(what, _tested_when(study), noise) for what in _TESTED[study.study.task])
+    if study.federation.subgroups:
+        kinds = ", ".join(study.federation.subgroups)
+        form = f"by {kinds}; of at least {study.federation.min_cell} patients each"
+        when: When = "every test" if study.federation.patience else "once"
+        yield Leaving("subgroup-counts", when, form=form)
 
 
 def _tested_when(study: Study) -> When:

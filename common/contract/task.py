@@ -50,6 +50,7 @@ def require_within(contract: Contract, message_type: str, content: RecordDict) -
         _check_round(contract, task)
     if isinstance(task, EvaluateTask):
         _check_split(contract, task)
+        _check_subgroups(contract, task)
     if isinstance(task, TrainTask):
         _check_training(contract, task)
 
@@ -90,6 +91,17 @@ def _check_split(contract: Contract, task: EvaluateTask) -> None:
         raise TaskOutsideContract(f"split {task.split[:20]!r}: the study counts test cases alone")
     if not study.validates_in(task.round):
         raise TaskOutsideContract(f"split: validation cases are not counted after round {task.round}")
+
+
+def _check_subgroups(contract: Contract, task: EvaluateTask) -> None:
+    """Subgroups are counted of a final model alone, of test cases, in a study that asks for them."""
+    if task.subgroups is None:
+        return
+    study = from_canonical(contract.study)
+    if task.split is not None or not study.federation.subgroups:
+        raise TaskOutsideContract("subgroups: the study counts no subgroups of these cases")
+    if not study.may_keep(task.round):
+        raise TaskOutsideContract(f"subgroups: they are not counted after round {task.round}")
 
 
 def _check_training(contract: Contract, task: TrainTask) -> None:

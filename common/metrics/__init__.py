@@ -10,6 +10,7 @@ from common.metrics.ranking import Ranking
 from common.metrics.reliability import CALIBRATION_BINS
 from common.metrics.risk import RiskSums
 from common.metrics.several_labels import SeveralLabelsSums
+from common.metrics.subgroups import Subgroups
 from common.metrics.sums import EvaluationSums, Figure
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Metrics",
     "Ranking",
     "SeveralLabelsSums",
+    "Subgroups",
     "before_and_after",
     "RiskSums",
     "curves_of",

@@ -14,6 +14,9 @@ DEFAULT_FRACTION = 0.1
 
 MEAN_STRATEGIES = ("fedavg", "fedavgm", "fedprox", "fedadagrad", "fedadam", "fedyogi")
 
+Subgroup = Literal["sex", "age", "scanner"]
+"""A kind of subgroups of test cases."""
+
 
 class Federation(Section):
     """``[federation]``: who takes part in a round, for how long, how updates travel and become one.
@@ -40,11 +43,20 @@ class Federation(Section):
     patience: int = Field(0, ge=0)
     patience_by: Literal["figure", "loss"] = "figure"
     patience_min_delta: float = Field(0.0, ge=0.0, allow_inf_nan=False)
+    subgroups: tuple[Subgroup, ...] = ()
+    min_cell: int = Field(10, ge=2, le=100_000)
 
     @field_validator("strategy", mode="before")
     @classmethod
     def _name_alone(cls, value: Any) -> Any:
         return {"name": value} if isinstance(value, str) else with_default(value, "name", "fedavg")
+
+    @field_validator("subgroups")
+    @classmethod
+    def _each_once(cls, value: tuple[Subgroup, ...]) -> tuple[Subgroup, ...]:
+        if len({*value}) < len(value):
+            raise ValueError("subgroups names a kind twice")
+        return value
 
     @field_validator("codec_fraction")
     @classmethod

@@ -76,11 +76,14 @@ class Study(Section):
         return self.calibrates or self.federation.patience > 0
 
     def validates_in(self, round_number: int) -> bool:
-        """Whether they are counted after a round: with patience after every test, else after the last."""
-        last, every = self.federation.rounds, self.federation.evaluate_every
-        if self.federation.patience and round_number % every == 0:
+        """Whether they are counted after a round."""
+        return self.validates and self.may_keep(round_number)
+
+    def may_keep(self, round_number: int) -> bool:
+        """Whether a round's model may be the final one: with patience each that is tested, else the last."""
+        if self.federation.patience and round_number % self.federation.evaluate_every == 0:
             return True
-        return self.validates and round_number == last
+        return round_number == self.federation.rounds
 
     def _uncalibrated(self) -> str:
         """Why the study's model cannot be calibrated; empty where it can."""
@@ -144,6 +147,11 @@ class Study(Section):
             raise ValueError(
                 "privacy.evaluation_epsilon puts noise on counts of one class a case, and is not built for "
                 f"{self.study.learns}"
+            )
+        if self.privacy.evaluation_epsilon is not None and self.federation.subgroups:
+            raise ValueError(
+                "privacy.evaluation_epsilon pays for noise on the counts of all test cases together, and "
+                "federation.subgroups would send counts without; leave one of them away"
             )
         if self.privacy.at_sites:
             self._check_private_training()

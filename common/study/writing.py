@@ -8,6 +8,7 @@ from importlib import resources
 from typing import Any
 
 import tomli_w
+from pydantic_core import to_jsonable_python
 
 from common.errors import StudySyntaxError
 from common.study.augmentation import Augmentation
@@ -44,7 +45,16 @@ _YOUNGER: tuple[tuple[str, type[Section], tuple[str, ...]], ...] = (
     (
         "federation",
         Federation,
-        ("enough", "late_rounds", "calibrate", "patience", "patience_by", "patience_min_delta"),
+        (
+            "enough",
+            "late_rounds",
+            "calibrate",
+            "patience",
+            "patience_by",
+            "patience_min_delta",
+            "subgroups",
+            "min_cell",
+        ),
     ),
 )
 """Keys of the study that came after the first release of its canonical text, by table."""
@@ -72,7 +82,8 @@ def to_canonical(study: Study) -> str:
     document = study.model_dump(mode="json")
     for table, section, keys in _YOUNGER:
         for key in keys:
-            if key in document[table] and document[table][key] == section.model_fields[key].default:
+            default = to_jsonable_python(section.model_fields[key].default)
+            if key in document[table] and document[table][key] == default:
                 del document[table][key]
     for table, unnamed in _YOUNGER_TABLES:
         if document[table] == unnamed.model_dump(mode="json"):

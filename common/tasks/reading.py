@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from io import BytesIO
 from tokenize import TokenError
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from common.codecs import FLOAT32, Codec, Form, decode
 from common.errors import Refusal, TaskInvalid
 from common.metrics import ClassificationSums, EvaluationSums
+from common.metrics.subgroups import SEPARATOR, check_subgroups, check_sums, subgroups_of
 from common.tasks.values import Describe, EvaluateTask, Evaluation, SiteDescription, TrainTask
 from common.tasks.writing import ABOUT, ARRAYS, NUMPY, REFUSAL
 from common.update import Contribution
@@ -153,7 +154,11 @@ def read_contribution(
 
 
 def read_evaluation(
-    content: RecordDict, classes: int, kind: type[EvaluationSums] = ClassificationSums
+    content: RecordDict,
+    classes: int,
+    kind: type[EvaluationSums] = ClassificationSums,
+    subgroups: Sequence[str] = (),
+    min_cell: int = 1,
 ) -> Evaluation:
     """The evaluation in a reply, its arrays checked to be counts.
 
@@ -161,12 +166,15 @@ def read_evaluation(
         content: The reply.
         classes: How many the study has.
         kind: Of the study's counts.
+        subgroups: Kinds of subgroups that were asked for.
+        min_cell: The study's.
 
     Raises:
         TaskInvalid: It is none.
     """
-    about, arrays = _about(content), weights_of(content)
-    head = _typed(about, Evaluation, skip=("sums",))
+    about, told = _about(content), weights_of(content)
+    arrays = {name: array for name, array in told.items() if SEPARATOR not in name}
+    head = _typed(about, Evaluation, skip=("sums", "subgroups"))
     loss = about.get("loss")
     if (
         set(arrays) - {"patients"} != set(kind.array_names())
@@ -176,13 +184,12 @@ def read_evaluation(
         raise TaskInvalid("evaluation without its counts")
     sums = kind(loss=loss, **arrays)
     try:
-        sums.check(classes)
-        sums.check_patients()
+        check_sums(sums, classes)
+        groups = subgroups_of({name: told[name] for name in told.keys() - arrays.keys()}, kind)
+        check_subgroups(groups, sums, classes, subgroups, min_cell)
     except ValueError as error:
         raise TaskInvalid(f"evaluation: {error}") from None
-    if loss > kind.MOST_LOSS * sums.n:
-        raise TaskInvalid("evaluation loss that its cases cannot have")
-    return Evaluation(sums=sums, **head)
+    return Evaluation(sums=sums, subgroups=groups, **head)
 
 
 def read_refusal(content: RecordDict) -> Refusal | None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from common import __version__
-from common.metrics import EvaluationSums
+from common.metrics import EvaluationSums, Subgroups
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +50,15 @@ class EvaluateTask:
         base_digest: Digest that the weights sent along must have.
         split: ``val`` for the validation cases in their place, to which a calibration is fitted and by which
             a study knows when to stop; None for the test cases.
+        subgroups: Count the test cases of each of the study's subgroups as well, of the final model; None for
+            the cases together alone.
     """
 
     study: str
     round: int
     base_digest: str
     split: str | None = None
+    subgroups: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +96,18 @@ class SiteDescription:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evaluation:
-    """A site's counts for one model."""
+    """A site's counts for one model.
+
+    Attributes:
+        site: Who counted.
+        round: Of the task.
+        base_digest: Of the model.
+        sums: Of all cases that were asked for.
+        subgroups: Of those subgroups that the site tells, by kind and name; empty where none were asked for.
+    """
 
     site: str
     round: int
     base_digest: str
     sums: EvaluationSums
+    subgroups: Subgroups = field(default_factory=dict)

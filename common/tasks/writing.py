@@ -12,6 +12,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 from numpy.lib.format import dtype_to_descr, write_array_header_1_0
 
 from common.errors import Refusal
+from common.metrics.subgroups import arrays_of
 from common.tasks.values import Describe, EvaluateTask, Evaluation, SiteDescription, TrainTask
 from common.update import Contribution
 from common.weights import Weights, pieces_of, spec_of
@@ -71,7 +72,8 @@ def evaluation_content(evaluation: Evaluation) -> RecordDict:
     """Evaluation sums as records."""
     sums = evaluation.sums
     about = {"site": evaluation.site, "round": evaluation.round, "base_digest": evaluation.base_digest}
-    return RecordDict({ABOUT: _config({**about, "loss": sums.loss}), ARRAYS: weights_record(sums.arrays())})
+    arrays = {**sums.arrays(), **arrays_of(evaluation.subgroups)}
+    return RecordDict({ABOUT: _config({**about, "loss": sums.loss}), ARRAYS: weights_record(arrays)})
 
 
 def refusal_content(refusal: Refusal, site: str) -> RecordDict:

@@ -31,6 +31,7 @@ from server.record import read_run
 from server.report.measures import imbalance, measures
 from server.report.scores import LOSS, figures_of
 from server.report.stopping import stopping_words
+from server.report.subgroups import gap, groups_of
 
 LOOK_S = 0.2
 Step = Callable[[str], None]
@@ -153,7 +154,8 @@ def show_summary(run: Mapping[str, Any], out: Path) -> None:
     for site, about in list(run["sites"].items())[:_MOST_SITES]:
         for note in about["notes"]:
             console.print(f"note: {site}: {note}")
-    for line in (*filter(None, [stopping_words(run)]), *_calibrated(run), *_notes(run)):
+    told = (*filter(None, [stopping_words(run)]), *_calibrated(run), *_by_subgroup(run), *_notes(run))
+    for line in told:
         console.print(line)
     # In one piece, however narrow the terminal: paths are copied from it.
     console.print(f"model   {out / 'model.safetensors'}", soft_wrap=True)
@@ -194,6 +196,18 @@ def _calibrated(run: Mapping[str, Any]) -> Iterator[str]:
         shown = (("calibration_error", "calibration error"), ("balanced_accuracy", "balanced accuracy"))
         parts = [f"{name} {before[k]:.3f} -> {after[k]:.3f}" for k, name in shown if before[k] is not None]
         yield f"      on test cases {', '.join(parts)}"
+
+
+def _by_subgroup(run: Mapping[str, Any]) -> Iterator[str]:
+    """Whom the model serves worst and best, by the figure that speaks for it, in one line."""
+    figure, kinds = figures_of(run)[0], groups_of(run)
+    found = {kind: told for kind, groups in kinds.items() if (told := gap(figure, groups))}
+    parts = (
+        f"{g.worst[1]:.3f} ({g.worst[0]}) to {g.best[1]:.3f} ({g.best[0]}) by {kind}"
+        for kind, g in found.items()
+    )
+    if found:
+        yield f"{figure.spoken} {'; '.join(parts)}"
 
 
 def _notes(run: Mapping[str, Any]) -> Iterator[str]:

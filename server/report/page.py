@@ -19,6 +19,7 @@ from server.report.provenance import provenance
 from server.report.quality import quality
 from server.report.record import Run, parse_run
 from server.report.results import results
+from server.report.subgroups import subgroups
 from server.report.summary import banner, figures, lede
 
 _LIMITS = "This page describes a training run for research. It does not show that the model is safe in care."
@@ -62,6 +63,7 @@ def _sections(run: Run, study_toml: str) -> list[Markup | None]:
         section("quality", "How the shared model errs", quality(run)),
         section("calibration", "Calibrated", calibrated(run)),
         section("classes", "Class by class", by_class(run)),
+        section("subgroups", "Subgroup by subgroup", subgroups(run)),
         section("contributions", "What each site contributed", contributions(run)),
         section("notes", "Notes on the data", remarks(run.sites)),
         section("provenance", "How it was run", provenance(run)),

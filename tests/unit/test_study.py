@@ -536,6 +536,8 @@ def test_settings_know_a_label_with_a_dot(file: Callable[[str], Path]) -> None:
 OTHERWISE: dict[str, Any] = {
     "study.several_labels": True,
     "federation.calibrate": "off",
+    "federation.subgroups": ["sex"],
+    "federation.min_cell": 20,
     "study.name": "y",
     "study.labels.0": "other",
     "study.labels.1": "other",
