@@ -10,7 +10,18 @@ from numpy.typing import NDArray
 
 from client.explaining.explanation import check_served, overlay_values
 from client.explaining.occlusion import field_of
-from client.explaining.pictures import grey_of, overlaid, png_of, sheet, smoothed, strongest_of
+from client.explaining.panels import Colour, panelled
+from client.explaining.pictures import (
+    AGAINST,
+    FOR,
+    enlarged,
+    grey_of,
+    overlaid,
+    png_of,
+    sheet,
+    smoothed,
+    strongest_of,
+)
 from client.predicting.case import Given
 from client.predicting.model import TrainedModel
 from common.errors import TaskNotServed
@@ -22,7 +33,7 @@ SMOOTHING = 32
 
 
 def write_overlay(folder: Path, model: TrainedModel, case: Given, target: str, number: int) -> Path:
-    """Write a case's picture under its integrated gradients as ``NUMBER.png``.
+    """Write a case's picture beside itself under its integrated gradients as ``NUMBER.png``.
 
     Args:
         folder: Made if it is not there.
@@ -42,8 +53,23 @@ def write_overlay(folder: Path, model: TrainedModel, case: Given, target: str, n
     except OSError as error:
         raise unwritable(folder, error) from None
     path = folder / f"{number:04d}.png"
-    write_atomically(path, png_of(overlay(model, case, values)))
+    write_atomically(path, png_of(beside(model, case, values, target)))
     return path
+
+
+def beside(model: TrainedModel, case: Given, values: torch.Tensor, target: str) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8: all pictures of a case, the same under attributions (T, F), and what colours mean.
+
+    Raises:
+        TaskNotServed: The model reads records.
+    """
+    explained = overlay(model, case, values)
+    assert isinstance(model.study.sequence, PictureSequence)  # noqa: S101  as overlay has seen
+    fields = field_of(case.steps, model.study.sequence)
+    plain = sheet([np.stack([grey_of(field)] * 3, axis=2) for field in fields])
+    panels = [("as the model reads it", enlarged(plain)), ("integrated gradients", enlarged(explained))]
+    legend = [(_colour(FOR), f"speaks for {target}"), (_colour(AGAINST), f"speaks against {target}")]
+    return panelled(panels, legend, below=len(fields) > 1)
 
 
 def overlay(model: TrainedModel, case: Given, values: torch.Tensor) -> NDArray[np.uint8]:
@@ -59,3 +85,8 @@ def overlay(model: TrainedModel, case: Given, values: torch.Tensor) -> NDArray[n
     shown = smoothed(field_of(values, sequence), max(1, sequence.size // SMOOTHING))
     strongest = strongest_of(shown)
     return sheet([overlaid(grey_of(f), v, strongest) for f, v in zip(fields, shown, strict=True)])
+
+
+def _colour(shades: tuple[float, float, float]) -> Colour:
+    red, green, blue = shades
+    return int(red), int(green), int(blue)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from client.predicting.layout import Layout
+from client.predicting.truth import Truth
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,6 +24,7 @@ class Given:
         frames: Where it was read from one DICOM file of several frames, which of them each picture is.
         layout: How its pictures lie on the grid that the model reads; None of a record.
         times: Of a record, the time of each step in its own units.
+        truth: What its manifest says of it; the model is never told.
     """
 
     name: str
@@ -33,3 +35,4 @@ class Given:
     frames: tuple[int, ...] = ()
     layout: Layout | None = None
     times: tuple[float, ...] = ()
+    truth: Truth | None = None

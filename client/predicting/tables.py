@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import secrets
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from client.cohorts.records import RecordRules, read_records
@@ -16,6 +17,7 @@ from client.predicting.case import Given
 from client.predicting.rasters import case_of, picture_case
 from client.predicting.recorded import record_given
 from client.predicting.stacks import stack_case, views_case
+from client.predicting.truth import Truth
 from client.sources.record_file import open_records
 from client.sources.views import views_of
 from common.study import Frames, Slices, Steps, Study, Views
@@ -34,11 +36,12 @@ def table_cases(path: Path, study: Study, where: Sequence[tuple[str, str]]) -> I
     rows = sorted(manifest.rows, key=lambda row: row.line)
     if isinstance(study.sequence, Views):
         for own in views_of(rows, study.sequence.case):
-            places, name = [place_of(manifest.folder, row.path) for row in own], _named(own)
-            yield attempted(name, lambda places=places, name=name: views_case(places, name, study))  # type: ignore[misc]
+            name = _named(own)
+            yield attempted(name, lambda own=own, name=name: _views(Truth(manifest.folder, own), name, study))  # type: ignore[misc]
         return
     for row in rows:
-        yield attempted(row.path, lambda row=row: _row(manifest.folder, row.path, study))  # type: ignore[misc]
+        truth = Truth(manifest.folder, (row,))
+        yield attempted(row.path, lambda row=row, truth=truth: _row(truth, row.path, study))  # type: ignore[misc]
 
 
 def file_records(path: Path, name: str, study: Study) -> Iterator[Given | Refused]:
@@ -63,8 +66,21 @@ def _is_manifest(path: Path) -> bool:
         return False  # the reader of records says what is wrong with it
 
 
-def _row(folder: Path, named: str, study: Study) -> Given:
-    place = place_of(folder, named)
+def _views(truth: Truth, name: str, study: Study) -> Given:
+    places = [place_of(truth.folder, row.path) for row in truth.rows]
+    return replace(views_case(places, name, study), truth=truth)
+
+
+def _row(truth: Truth, named: str, study: Study) -> Given:
+    return replace(named_case(place_of(truth.folder, named), named, study), truth=truth)
+
+
+def named_case(place: Place, named: str, study: Study) -> Given:
+    """The case at a place that a row of a manifest names.
+
+    Raises:
+        DataError: It cannot be read, or is not what the model reads.
+    """
     if isinstance(study.sequence, Steps):
         return _record(place, named, study)
     if isinstance(study.sequence, Slices | Frames):

@@ -162,7 +162,8 @@ def _stacks(folder: Path, entries: Sequence[Entry], study: Study) -> SequenceBat
         pixels = _pixels(folder, entry, study)
         steps.append(torch.from_numpy(_steps(pixels, study)))
         if study.study.task in BY_STEP:
-            by_step.append(_targets(folder, entry, pixels, study))
+            shapes = [(height, width) for height, width in (picture.shape for picture in pixels)]
+            by_step.append(step_targets(folder, entry, shapes, study))
     return pad(steps, by_step if study.study.task in BY_STEP and by_step else case_targets(entries, study))
 
 
@@ -210,13 +211,22 @@ def _steps(pixels: Pixels, study: Study) -> NDArray[np.float32]:
     return field.reshape(len(field), -1)
 
 
-def _targets(folder: Path, entry: Entry, pixels: Pixels, study: Study) -> torch.Tensor:
-    """What is to be learnt of a case by step."""
-    shapes = [picture.shape for picture in pixels]
+def step_targets(folder: Path, entry: Entry, shapes: Sequence[tuple[int, int]], study: Study) -> torch.Tensor:
+    """What is to be learnt of a case by step, as :mod:`client.sources.targets` has it.
+
+    Args:
+        folder: Of the manifest.
+        entry: The case; it has boxes or masks.
+        shapes: Height and width of each of its pictures, as stored.
+        study: Its task, sequence and labels.
+
+    Raises:
+        DataError: They cannot be read, or are not those of such pictures.
+    """
     if any(row.boxes for row in entry.rows):
-        return box_targets(read_boxes(entry, [(h, w) for h, w in shapes], study), study, entry.where)
+        return box_targets(read_boxes(entry, shapes, study), study, entry.where)
     masks = list(_masks(folder, entry))
-    if [mask.shape for mask in masks] != shapes:
+    if [mask.shape for mask in masks] != list(shapes):
         raise TargetInvalid(
             f"{entry.where}: masks of {len(masks)} pictures for {len(shapes)}, or of another height or width"
         )

@@ -11,7 +11,7 @@ from common.errors import TaskNotServed
 if TYPE_CHECKING:
     from client.predicting import Predicted, TrainedModel
 
-OVERLAYS = ("classification", "segmentation", "detection")
+OVERLAYS = ("classification", "segmentation", "detection", "risk")
 REPORTS = ("classification", "several labels", "risk")
 
 
@@ -20,7 +20,7 @@ class Beside:
     """Folders for what is wanted; None for what is not.
 
     Attributes:
-        overlay: Pictures with what was found.
+        overlay: Pictures with what was found; of a risk its course.
         masks: Of a segmentation, as npz.
         dicom_seg: Of a segmentation, as DICOM Segmentations.
         dicom_sr: Structured Reports.
@@ -65,10 +65,15 @@ class Beside:
 
             write_overlay(self.overlay, model, found.case, found.answer.decision, number)
             return
+        from client.predicting.chart import write_chart
         from client.predicting.detection import DetectionAnswer
         from client.predicting.overlays import write_overlays
+        from client.predicting.risk import RiskAnswer
         from client.predicting.segmentation import SegmentationAnswer
 
+        if isinstance(found.answer, RiskAnswer):
+            write_chart(self.overlay, model, found.case, found.answer, number)
+            return
         assert isinstance(found.answer, SegmentationAnswer | DetectionAnswer)  # noqa: S101  as checked
         write_overlays(self.overlay, model, found.case, found.answer, number)
 

@@ -27,6 +27,13 @@ def draw(
     temperature: Annotated[
         float, typer.Option(min=0.01, max=10.0, help="Below 1 the likely is likelier.")
     ] = 1.0,
+    beside: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="MANIFEST", help="Show true pictures of each class below those drawn.", show_default=False
+        ),
+    ] = None,
+    where: options.Where = None,
     device: options.Device = "cpu",
     as_json: options.Json = False,
 ) -> None:
@@ -38,12 +45,14 @@ def draw(
     from client.devices import choose_device
     from client.explaining.pictures import png_of
     from client.predicting import open_model
-    from client.predicting.drawing import drawn_pictures, sheet_of
+    from client.predicting.drawing import drawn_pictures, sheet_of, true_pictures
     from common.files import write_atomically
 
     opened = open_model(model, choose_device(device))
     drawn = drawn_pictures(opened, count, of or (), seed, temperature)
-    write_atomically(out, png_of(sheet_of(drawn)))
+    conditions = options.pairs(where, "--where")
+    true = None if beside is None else true_pictures(opened, beside, count, conditions)
+    write_atomically(out, png_of(sheet_of(drawn, true)), mode=0o666 if beside is None else 0o600)
     told = {"out": str(out), "rows": list(drawn), "count": count, "seed": seed, "temperature": temperature}
     if as_json:
         print_json({**told, "model": opened.digest})

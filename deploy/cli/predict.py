@@ -61,7 +61,7 @@ def predict(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Write pictures with the mask, the boxes, or what spoke for the class that is called.",
+            help="Write pictures: the mask, the boxes, what spoke for the class called, a risk's course.",
             show_default=False,
         ),
     ] = None,

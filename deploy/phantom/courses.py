@@ -1,7 +1,8 @@
 """Courses of patients whose hazard is known: how bad one is, what is measured, and when the event comes.
 
 A patient of severity s in [0, 1] has the constant hazard ``h(s) = 0.01 exp(4 s)`` in each unit of time, so
-that the time to the event is exponential with mean 1 / h(s). Observation ends after 5 to 15 units.
+that the time to the event is exponential with mean 1 / h(s). It begins where the record ends: nobody is
+measured after the event. Observation ends 5 to 15 units later.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class Outcome:
 
     Attributes:
         event: Whether the event came.
-        time: When it came, or observation ended, in units of time.
+        time: When it came, or observation ended, in units of time from the record's end.
     """
 
     event: bool

@@ -143,13 +143,13 @@ class _Hospital:
         record = draw_record(patient.rng, patient.severity, sequence, most, bias)
         self._records.append(record)
         path = f"{self._name}/records.npz#{len(self._records) - 1}"
-        return {"path": path, **self._about_case(patient, sequence.time_scale)}
+        return {"path": path, **self._about_case(patient, sequence.time_scale, float(record[0][-1]))}
 
-    def _about_case(self, patient: _Patient, unit: float = 1.0) -> Line:
-        """What is to be learnt of a case as a whole, by how bad it is."""
+    def _about_case(self, patient: _Patient, unit: float = 1.0, seen: float = 0.0) -> Line:
+        """What is to be learnt of a whole case, by how bad it is; ``seen`` until then, in its own time."""
         if self._study.study.task == "risk":
             outcome = draw_outcome(patient.rng, patient.severity)
-            time, known = f"{outcome.time * unit:.6g}", f"{hazard(patient.severity):.6g}"
+            time, known = f"{seen + outcome.time * unit:.6g}", f"{hazard(patient.severity):.6g}"
             return {"label": self._stored[int(outcome.event)], "time": time, "hazard": known}
         return {"label": self._stored[int(patient.severity * len(self._stored))]}
 

@@ -11,7 +11,9 @@ import pytest
 import torch
 
 from client.cases import decode
+from client.images import place_of
 from client.sources import ManifestSource
+from client.sources.record_file import open_records
 from common.errors import InvalidValue
 from common.sequences import NO_TARGET, SequenceBatch
 from common.study import Study, parse_study
@@ -151,6 +153,16 @@ def test_events_come_as_often_as_the_hazard_says(severity: float) -> None:
     outcomes = [draw_outcome(rng, severity) for _ in range(4000)]
     events, time = sum(o.event for o in outcomes), sum(o.time for o in outcomes)
     assert events / time == pytest.approx(hazard(severity), rel=5 / np.sqrt(events))
+
+
+def test_nobody_is_measured_after_the_end(tmp_path: Path) -> None:
+    manifest = write_phantom(tmp_path / "p", study_of("risk", STEPS), sites=1, patients=40)
+    with manifest.open() as file:
+        rows = list(csv.DictReader(file))
+    records = open_records(manifest.parent / "alder" / "records.npz")
+    for row in rows:
+        times, _ = records.record(place_of(manifest.parent, row["path"]))
+        assert times[-1] < float(row["time"])
 
 
 def test_the_manifest_tells_the_hazard_and_who_is_who(tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+from client.explaining.panels import GAP, LINE
+from client.predicting.chart import BOTTOM, COURSE, ENDED, EVENT, HEIGHT, LEFT, TOP
 from client.sources import ManifestSource
 from client.trainer import outputs
 from common.learning import learning_of
@@ -113,6 +115,31 @@ def test_risk_of_records(tmp_path: Path) -> None:
         assert times == sorted(times) and max(times) > 1  # minutes, not units of the study
     rows = made.rows()
     assert [float(row["risk(died)"]) for row in rows] == pytest.approx([c["risk"] for c in found], abs=1e-4)
+
+
+def test_the_course_of_a_risk_is_drawn_beside_its_end(tmp_path: Path) -> None:
+    made, folder = bench(tmp_path, RISK), tmp_path / "courses"
+    rows = made.predict("--overlay", str(folder))
+    (file,) = made.manifest.parent.rglob("records.npz")
+    assert len(list(folder.iterdir())) == len(rows)
+    done = RUNNER.invoke(app, ["predict", str(made.run), str(file), "--overlay", str(tmp_path / "alone")])
+    assert done.exit_code == 0, done.output
+    ends = {"1": EVENT, "0": ENDED}
+    for line, drawn in zip(made.lines(), sorted(folder.iterdir()), strict=True):
+        number = int(line["path"].rpartition("#")[2])
+        with Image.open(drawn) as shown, Image.open(tmp_path / "alone" / f"{number + 1:04d}.png") as alone:
+            assert colours(shown) >= {COURSE, ends[line["label"]]}
+            assert not {EVENT, ENDED} & colours(alone), "a file of records knows no ends"
+
+
+def colours(picture: Image.Image) -> set[tuple[int, ...]]:
+    """All that stand inside the axes, where no words are."""
+    inside = np.asarray(picture)[TOP : HEIGHT - BOTTOM, LEFT:]
+    return {tuple(pixel) for row in inside.tolist() for pixel in row}
+
+
+def test_several_labels_have_no_overlay(tmp_path: Path) -> None:
+    made = bench(tmp_path, {"study": {"several_labels": True}})
     assert "--overlay serves" in made.refused("--overlay", str(tmp_path / "o"))
 
 
@@ -161,7 +188,8 @@ def test_segmentation(tmp_path: Path, sections: Mapping[str, Mapping[str, Any]])
         pictures = sorted((tmp_path / "overlay").glob(f"{number + 1:04d}-*.png"))
         assert len(pictures) == len(mask)
     with Image.open(pictures[0]) as picture:
-        assert picture.mode == "RGB" and picture.size == (256, 256 + 2 * 16)
+        # Three panels: read, found and marked; their titles, and a line of the legend for each class.
+        assert picture.mode == "RGB" and picture.size == (3 * 256 + 2 * GAP, 256 + 3 * LINE)
     assert set(made.rows()[0]) >= {"decision", "pixels(nodule)", "pixels(mass)"}
 
 
@@ -185,6 +213,8 @@ def test_detection(tmp_path: Path, sections: Mapping[str, Mapping[str, Any]]) ->
         assert np.allclose(np.array(sides).reshape(-1, 4), own.numpy(), atol=1e-2)
         assert all(box["class"] in ("nodule", "mass") for box in case["boxes"])
     overlays = list((tmp_path / "overlay").iterdir())
+    with Image.open(overlays[0]) as picture:
+        assert picture.size == (3 * 256 + 2 * GAP, 256 + 3 * LINE)
     assert len(overlays) == sum(case["shape"][0] for case in found)
     rows = made.rows("--at-least", "0.01")
     assert len(rows) == sum(max(1, len(own)) for own in boxes)
@@ -228,11 +258,27 @@ def test_draw(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["rows"] == ["fine", "coarse"]
     first = sheet.read_bytes()
-    with Image.open(sheet) as picture:  # 3 pictures of 8 and two gaps, made larger by a whole factor
-        assert picture.width * (2 * 8 + 2) == picture.height * (3 * 8 + 4)
+    with Image.open(sheet) as picture:  # 3 pictures of 64 and two gaps; two rows, each under its name
+        width, height = 3 * 64 + 2 * 2, 2 * (64 + LINE) + GAP
+        assert picture.size == (2 * width, 2 * height)  # small sheets are made larger
     assert RUNNER.invoke(app, given).exit_code == 0 and sheet.read_bytes() == first
     assert RUNNER.invoke(app, [*given, "--of", "coarse"]).exit_code == 0 and sheet.read_bytes() != first
     assert RUNNER.invoke(app, [*given, "--of", "nobody"]).exit_code != 0
+
+
+def test_true_pictures_stand_below_those_drawn(tmp_path: Path) -> None:
+    study = {"task": "generation", "labels": {"0": "fine", "1": "coarse"}}
+    made, sheet = bench(tmp_path, {"study": study, "model": {"encoder": "none"}}), tmp_path / "sheet.png"
+    given = ["draw", str(made.run), "--count", "2", "--out", str(sheet), "--beside", str(made.manifest)]
+    done = RUNNER.invoke(app, given)
+    assert done.exit_code == 0, done.output
+    assert sheet.stat().st_mode & 0o077 == 0, "it shows patients' pictures"
+    first = next(line for line in made.lines() if line["label"] == "1")
+    true = np.load(made.manifest.parent / first["path"])
+    with Image.open(sheet) as picture:
+        shown = np.asarray(picture)[3 * (64 + LINE + GAP) + LINE :, :64, 0]
+    levels = np.round(255 * np.clip(true, 0, 1)) if true.dtype.kind == "f" else true
+    assert shown.shape == (64, 64) and np.abs(shown[4::8, 4::8] - levels.astype(float)).max() <= 1
 
 
 def test_only_generators_draw(tmp_path: Path) -> None:
