@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from client.exporting.checking import FLOAT_TOLERANCE, INT8_TOLERANCE, Comparison, compared
+from client.exporting.exportable import exportable
 from client.exporting.formats import about, onnx_runner, to_onnx, to_torch, torch_runner
-from client.exporting.network import exportable
 from client.predicting.model import TrainedModel
 from common.files import write_atomically
 
@@ -30,7 +30,9 @@ class Exported:
     comparison: Comparison
 
 
-def exported(model: TrainedModel, path: Path, form: Format, *, int8: bool = False) -> Exported:
+def exported(
+    model: TrainedModel, path: Path, form: Format, *, int8: bool = False, step: bool = False
+) -> Exported:
     """Write a model for another runtime.
 
     Args:
@@ -38,21 +40,22 @@ def exported(model: TrainedModel, path: Path, form: Format, *, int8: bool = Fals
         path: Where.
         form: ``torch``: a ``torch.export`` archive; ``onnx``: ONNX.
         int8: With ``onnx``: weights of 8 bits.
+        step: Of a generator, the single step that draws a row, and not whole pictures.
 
     Raises:
-        TaskNotServed: The model cannot be exported.
+        TaskNotServed: The model cannot be exported, or not so.
         ExtraMissing: What writes or runs the format is not installed.
         ExportDiffers: It does not give what the original gives; nothing is written.
         DiskFull, OutputUnwritable: It cannot be written.
     """
-    network, height_width, said = exportable(model), model.study.sequence.frame, about(model)
-    features = height_width[0] * height_width[1]
+    made = exportable(model, step=step)
+    interface, said = made.interface, about(model, made.interface)
     if form == "torch":
-        content = to_torch(network, features, said)
-        run = torch_runner(content)
+        content = to_torch(made.network, interface, said)
+        run = torch_runner(content, interface)
     else:
-        content = to_onnx(network, features, said, int8=int8)
+        content = to_onnx(made.network, interface, said, int8=int8)
         run = onnx_runner(content)
-    found = compared(model, run, features, INT8_TOLERANCE if int8 else FLOAT_TOLERANCE)
+    found = compared(model, made.whole(run), INT8_TOLERANCE if int8 else FLOAT_TOLERANCE)
     write_atomically(path, content)
     return Exported(path, len(content), found)

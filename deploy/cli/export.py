@@ -34,6 +34,9 @@ def export(
         Path | None, typer.Option(metavar="FILE", help="The exported model.", show_default=False)
     ] = None,
     int8: Annotated[bool, typer.Option("--int8", help="With onnx: weights of 8 bits, for the CPU.")] = False,
+    step: Annotated[
+        bool, typer.Option("--step", help="Of a generator: the single step that draws, row by row.")
+    ] = False,
     card: Annotated[
         Path | None, typer.Option(metavar="FILE.md", help="Write the model card.", show_default=False)
     ] = None,
@@ -49,9 +52,9 @@ def export(
     if int8 and form is not ExportFormat.onnx:
         raise typer.BadParameter("goes with --format onnx", param_hint="--int8")
     opened = open_model(model)
-    written = None if out is None else exported(opened, out, form.value, int8=int8)
+    written = None if out is None else exported(opened, out, form.value, int8=int8, step=step)
     if card is not None:
-        write_atomically(card, card_of(opened))
+        write_atomically(card, card_of(opened, step=step))
     if as_json:
         print_json(_document(written, card))
     else:
@@ -65,6 +68,7 @@ def _document(written: Exported | None, card: Path | None) -> dict[str, Any]:
     return {
         "out": str(written.path),
         "size_bytes": written.size_bytes,
+        "compared": found.measure,
         "largest_difference": found.difference,
         "largest_difference_of_logits": found.logits,
         "tolerance": found.tolerance,
@@ -78,7 +82,7 @@ def _tell(written: Exported | None, card: Path | None) -> None:
         found = written.comparison
         typer.echo(f"wrote {written.path}, {written.size_bytes:,} bytes")
         typer.echo(
-            f"on {found.cases} random cases of varied batch and length its probabilities differ by at most "
+            f"on {found.cases} random cases of varied batch and length {found.measure} differs by at most "
             f"{found.difference:.1e} ({found.tolerance:g} is allowed)"
         )
     if card is not None:

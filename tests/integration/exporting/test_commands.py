@@ -10,8 +10,10 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from common.errors import TaskNotServed
 from deploy.cli.app import app
 from tests.conftest import small_study
+from tests.integration.exporting.models import MODELS
 from tests.unit.cohorts.archives import laid, picture
 from tests.unit.predicting.finished import finished
 
@@ -88,17 +90,39 @@ def test_export_and_card(run: Path, tmp_path: Path) -> None:
             "study": {"task": "risk", "labels": {"0": "survived", "1": "died"}},
             "sequence": {"kind": "steps", "variables": {"HR": {"centre": 80.0, "scale": 10.0}}},
         },
+        MODELS["segmentation slices conv_gru cnn"],
+        MODELS["detection frames conv_gru cnn"],
+        MODELS["generation rows gru"],
     ],
-    ids=["several labels", "risk"],
+    ids=["several labels", "risk", "segmentation", "detection", "generation"],
 )
 def test_export_of_other_tasks(tmp_path: Path, sections: dict[str, dict[str, object]]) -> None:
     (tmp_path / "run").mkdir()
     run = finished(tmp_path / "run", small_study(**sections))
+    card = tmp_path / "CARD.md"
     given = ["export", str(run), "--format", "torch", "--out", str(tmp_path / "m.pt2"), "--json"]
-    done = RUNNER.invoke(app, given)
+    done = RUNNER.invoke(app, [*given, "--card", str(card)])
     assert done.exit_code == 0, done.output
     told = json.loads(done.stdout)
     assert 0 <= told["largest_difference"] <= told["tolerance"]
+    text = card.read_text()
+    assert "| in | `steps` | (batch, length, " in text and "| out | " in text
+
+
+def test_export_of_the_step_that_draws(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    run = finished(tmp_path / "run", small_study(**MODELS["generation rows gru"]))
+    given = ["export", str(run), "--format", "torch", "--step", "--out", str(tmp_path / "m.pt2")]
+    done = RUNNER.invoke(app, [*given, "--card", str(tmp_path / "CARD.md")])
+    assert done.exit_code == 0, done.output
+    assert "bits a pixel" in done.output
+    assert "| out | `next_state` | (1, batch, 8) |" in (tmp_path / "CARD.md").read_text()
+
+
+def test_export_has_a_step_of_generation_alone(run: Path, tmp_path: Path) -> None:
+    done = RUNNER.invoke(app, ["export", str(run), "--step", "--out", str(tmp_path / "m.onnx")])
+    assert isinstance(done.exception, TaskNotServed)
+    assert not (tmp_path / "m.onnx").exists()
 
 
 def test_export_wants_something_to_write(run: Path, tmp_path: Path) -> None:

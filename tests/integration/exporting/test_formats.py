@@ -13,12 +13,15 @@ import torch
 from client.exporting import exported
 from client.exporting import exporting as exporting
 from client.exporting.checking import FLOAT_TOLERANCE, INT8_TOLERANCE, compared
+from client.exporting.exportable import Exportable
 from client.exporting.formats import onnx_runner, torch_runner
+from client.exporting.interface import interface_of
 from client.predicting.model import TrainedModel
 from common.errors import ExportDiffers
 from common.study import to_canonical
 from common.weights import STUDY_TEXT
 from tests.conftest import small_study
+from tests.integration.exporting.models import MODELS as EVERY
 from tests.unit.predicting.finished import opened
 
 MODELS: list[dict[str, Any]] = [
@@ -49,9 +52,8 @@ def test_torch_export(tmp_path: Path, sections: dict[str, Any]) -> None:
     steps[1, 3:] = 0
     with torch.no_grad():
         expected = model.network(steps, lengths)
-    assert torch.allclose(
-        torch_runner((tmp_path / "m.pt2").read_bytes())(steps, lengths), expected, atol=1e-5
-    )
+    run = torch_runner((tmp_path / "m.pt2").read_bytes(), interface_of(model.study))
+    assert torch.allclose(run({"steps": steps, "lengths": lengths})["logits"], expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("sections", MODELS, ids=["cnn-gru", "lstm", "clip-rnn"])
@@ -84,7 +86,7 @@ def test_int8_has_products_of_whole_numbers_in_the_scan_too(tmp_path: Path) -> N
 def test_what_differs_is_not_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = trained(tmp_path, MODELS[1])
     other = trained_otherwise(tmp_path / "other", MODELS[1])
-    monkeypatch.setattr(exporting, "exportable", lambda _: exporting_network(other))
+    monkeypatch.setattr(exporting, "exportable", lambda _, step: exporting_network(other))
     with pytest.raises(ExportDiffers):
         exported(model, tmp_path / "m.pt2", "torch")
     assert not list(tmp_path.glob("*m.pt2*"))
@@ -93,7 +95,7 @@ def test_what_differs_is_not_left_behind(tmp_path: Path, monkeypatch: pytest.Mon
 def test_numbers_that_are_none_differ(tmp_path: Path) -> None:
     model = trained(tmp_path, MODELS[1])
     with pytest.raises(ExportDiffers):
-        compared(model, lambda steps, lengths: torch.full((len(steps), 2), float("nan")), 16, 1.0)
+        compared(model, lambda given: {"logits": torch.full((len(given["steps"]), 2), float("nan"))}, 1.0)
 
 
 def trained_otherwise(folder: Path, sections: dict[str, Any]) -> TrainedModel:
@@ -101,8 +103,8 @@ def trained_otherwise(folder: Path, sections: dict[str, Any]) -> TrainedModel:
     return opened(folder, small_study(**sections), seed=9)
 
 
-def exporting_network(model: TrainedModel) -> torch.nn.Module:
-    from client.exporting.network import exportable
+def exporting_network(model: TrainedModel) -> Exportable:
+    from client.exporting.exportable import exportable
 
     return exportable(model)
 
@@ -112,4 +114,52 @@ def test_an_onnx_file_is_run_from_its_bytes(tmp_path: Path) -> None:
     model = trained(tmp_path, MODELS[1])
     exported(model, tmp_path / "m.onnx", "onnx")
     run = onnx_runner((tmp_path / "m.onnx").read_bytes())
-    assert run(torch.zeros(1, 2, 16), torch.tensor([2])).shape == (1, 2)
+    assert run({"steps": torch.zeros(1, 2, 16), "lengths": torch.tensor([2])})["logits"].shape == (1, 2)
+
+
+DEFAULTS = [
+    "segmentation slices conv_gru cnn",
+    "segmentation rows gru cnn",
+    "detection frames conv_gru cnn",
+    "detection patches gru cnn",
+    "generation rows lstm stack",
+    "risk record gru_d",
+    "classification rows conv_lstm",
+]
+"""Of each task what its page of the documentation shows, and a cell of each further kind."""
+
+
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_other_tasks_and_cells_in_onnx(tmp_path: Path, name: str) -> None:
+    onnx = pytest.importorskip("onnx")
+    model = trained(tmp_path, EVERY[name])
+    assert exported(model, tmp_path / "m.onnx", "onnx").comparison.difference <= FLOAT_TOLERANCE
+    proto = onnx.load(tmp_path / "m.onnx")
+    told = {prop.key: prop.value for prop in proto.metadata_props}
+    ports = json.loads(told["consilium.interface"])
+    assert [port["name"] for port in ports["inputs"]] == [value.name for value in proto.graph.input]
+    assert [port["name"] for port in ports["outputs"]] == [value.name for value in proto.graph.output]
+    for port, value in zip(ports["inputs"], proto.graph.input, strict=True):
+        sides = [side.dim_value or None for side in value.type.tensor_type.shape.dim]
+        assert sides == [None if isinstance(side, str) else side for side in port["shape"]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["torch", "onnx"])
+@pytest.mark.parametrize("name", EVERY)
+def test_every_model_in_every_format(tmp_path: Path, name: str, form: Any) -> None:
+    pytest.importorskip("onnxruntime")
+    model = trained(tmp_path, EVERY[name])
+    assert exported(model, tmp_path / "m", form).comparison.difference <= FLOAT_TOLERANCE
+
+
+@pytest.mark.parametrize(
+    "name", ["segmentation slices conv_gru cnn", "detection patches gru cnn", "generation rows gru"]
+)
+def test_int8_of_other_tasks(tmp_path: Path, name: str) -> None:
+    onnx = pytest.importorskip("onnx")
+    model = trained(tmp_path, EVERY[name])
+    found = exported(model, tmp_path / "m.onnx", "onnx", int8=True)
+    assert 0 < found.comparison.difference <= INT8_TOLERANCE
+    kinds = {node.op_type for node in onnx.load(tmp_path / "m.onnx").graph.node}
+    assert kinds & {"ConvInteger", "MatMulInteger"}

@@ -9,18 +9,21 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from client.exporting.masked import MaskedRecurrent, masked_encoder
+from client.exporting.encoders import masked_encoder
+from client.exporting.masked import MaskedRecurrent
 from client.exporting.network import ExportableClassifier
 from common.errors import TaskNotServed
+from common.models.cells import GRUD, ConvGRU, ConvLSTM, OfLengths, Stack
 from common.private.recurrent import GRU, LSTM, RNN
 from tests.conftest import small_model
 
 LENGTHS = torch.tensor([7, 1, 4])
 
 
-def padded(features: int, steps: int = 7) -> torch.Tensor:
-    x = torch.randn(3, steps, features, generator=torch.Generator().manual_seed(0))
-    return x * (torch.arange(steps)[None] < LENGTHS[:, None]).unsqueeze(2)
+def padded(*sides: int, steps: int = 7) -> torch.Tensor:
+    x = torch.randn(3, steps, *sides, generator=torch.Generator().manual_seed(0))
+    own = torch.arange(steps)[None] < LENGTHS[:, None]
+    return x * own.reshape(3, steps, *(1,) * len(sides))
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
@@ -43,6 +46,60 @@ def test_a_layer_without_biases_and_a_rectified_one() -> None:
         with torch.no_grad():
             expected = layer(x)[0]
             assert torch.allclose(MaskedRecurrent(layer)(x, LENGTHS[:1]), expected, atol=1e-6)
+
+
+def alike(layer: OfLengths, x: torch.Tensor) -> bool:
+    """Of the whole batch, and of a case alone, without its padding."""
+    layer.eval()
+    masked, alone = MaskedRecurrent(layer), x[2:, : LENGTHS[2]]
+    with torch.no_grad():
+        expected = layer(x, LENGTHS)
+        found, own = masked(x, LENGTHS), masked(alone, LENGTHS[2:])
+    return torch.allclose(found, expected, atol=1e-6) and torch.allclose(
+        own, expected[2:, : LENGTHS[2]], atol=1e-6
+    )
+
+
+@pytest.mark.parametrize(("layers", "bidirectional"), [(1, False), (2, True)])
+@pytest.mark.parametrize("kind", [ConvGRU, ConvLSTM])
+def test_cells_over_maps(kind: Any, layers: int, bidirectional: bool) -> None:
+    torch.manual_seed(0)
+    layer = kind(2, 3, layers=layers, bidirectional=bidirectional)
+    assert alike(layer, padded(2, 5, 4))
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "residual", "layer_norm"), [(GRU, True, False), (LSTM, False, True), (RNN, True, True)]
+)
+def test_stacks(kind: Any, residual: bool, layer_norm: bool, bidirectional: bool) -> None:
+    torch.manual_seed(0)
+    stack = Stack(kind, 5, 4, 3, bidirectional=bidirectional, residual=residual, layer_norm=layer_norm)
+    for norm in stack.norms:
+        for weight in norm.parameters():
+            nn.init.normal_(weight)
+    assert alike(stack, padded(5))
+
+
+def test_records_with_what_was_measured_last() -> None:
+    torch.manual_seed(0)
+    values, flags, gaps = padded(12).chunk(3, dim=2)
+    flags = (flags > 0).float()
+    assert alike(GRUD(4, 3), torch.cat([values * flags, flags, gaps.abs()], dim=2))
+
+
+@pytest.mark.parametrize("kind", [GRU, LSTM])
+def test_steps_one_by_one_are_the_scan(kind: Any) -> None:
+    torch.manual_seed(0)
+    x = padded(5)[:1]
+    for layer in (kind(5, 4, num_layers=2, batch_first=True), Stack(kind, 5, 4, 2, residual=True)):
+        masked = MaskedRecurrent(layer.eval())
+        state, found = torch.zeros(masked.states, 1, 4), []
+        with torch.no_grad():
+            for step in range(7):
+                said, state = masked.step(x[:, step], state)
+                found.append(said)
+            assert torch.allclose(torch.stack(found, dim=1), masked(x, LENGTHS[:1]), atol=1e-6)
 
 
 @pytest.mark.parametrize("pooling", ["last", "mean", "max", "attention"])
