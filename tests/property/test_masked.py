@@ -20,7 +20,9 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name", [name if name == "lstm" else pytest.param(name, marks=pytest.mark.slow) for name in MODELS]
+)
 @given(lengths=st.lists(st.integers(1, 13), min_size=1, max_size=5), seed=st.integers(0, 2**31))
 def test_any_lengths(name: str, lengths: list[int], seed: int) -> None:
     network, own = MODELS[name], torch.tensor(lengths)

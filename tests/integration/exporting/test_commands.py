@@ -85,16 +85,18 @@ def test_export_and_card(run: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "sections",
     [
-        {"study": {"several_labels": True}},
-        {
-            "study": {"task": "risk", "labels": {"0": "survived", "1": "died"}},
-            "sequence": {"kind": "steps", "variables": {"HR": {"centre": 80.0, "scale": 10.0}}},
-        },
-        MODELS["segmentation slices conv_gru cnn"],
-        MODELS["detection frames conv_gru cnn"],
-        MODELS["generation rows gru"],
+        pytest.param({"study": {"several_labels": True}}, id="several labels", marks=pytest.mark.slow),
+        pytest.param(
+            {
+                "study": {"task": "risk", "labels": {"0": "survived", "1": "died"}},
+                "sequence": {"kind": "steps", "variables": {"HR": {"centre": 80.0, "scale": 10.0}}},
+            },
+            id="risk",
+        ),
+        pytest.param(MODELS["segmentation slices conv_gru cnn"], id="segmentation", marks=pytest.mark.slow),
+        pytest.param(MODELS["detection frames conv_gru cnn"], id="detection", marks=pytest.mark.slow),
+        pytest.param(MODELS["generation rows gru"], id="generation"),
     ],
-    ids=["several labels", "risk", "segmentation", "detection", "generation"],
 )
 def test_export_of_other_tasks(tmp_path: Path, sections: dict[str, dict[str, object]]) -> None:
     (tmp_path / "run").mkdir()

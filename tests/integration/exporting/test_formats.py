@@ -34,11 +34,18 @@ MODELS: list[dict[str, Any]] = [
 ]
 
 
+CLASSIFIERS = [
+    pytest.param(MODELS[0], id="cnn-gru", marks=pytest.mark.slow),
+    pytest.param(MODELS[1], id="lstm"),
+    pytest.param(MODELS[2], id="clip-rnn", marks=pytest.mark.slow),
+]
+
+
 def trained(folder: Path, sections: dict[str, Any]) -> TrainedModel:
     return opened(folder, small_study(**sections), seed=3)
 
 
-@pytest.mark.parametrize("sections", MODELS, ids=["cnn-gru", "lstm", "clip-rnn"])
+@pytest.mark.parametrize("sections", CLASSIFIERS)
 def test_torch_export(tmp_path: Path, sections: dict[str, Any]) -> None:
     model = trained(tmp_path, sections)
     found = exported(model, tmp_path / "m.pt2", "torch")
@@ -56,7 +63,7 @@ def test_torch_export(tmp_path: Path, sections: dict[str, Any]) -> None:
     assert torch.allclose(run({"steps": steps, "lengths": lengths})["logits"], expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("sections", MODELS, ids=["cnn-gru", "lstm", "clip-rnn"])
+@pytest.mark.parametrize("sections", CLASSIFIERS)
 def test_onnx(tmp_path: Path, sections: dict[str, Any]) -> None:
     onnx = pytest.importorskip("onnx")
     model = trained(tmp_path, sections)
@@ -129,7 +136,9 @@ DEFAULTS = [
 """Of each task what its page of the documentation shows, and a cell of each further kind."""
 
 
-@pytest.mark.parametrize("name", DEFAULTS)
+@pytest.mark.parametrize(
+    "name", [DEFAULTS[0], *(pytest.param(name, marks=pytest.mark.slow) for name in DEFAULTS[1:])]
+)
 def test_other_tasks_and_cells_in_onnx(tmp_path: Path, name: str) -> None:
     onnx = pytest.importorskip("onnx")
     model = trained(tmp_path, EVERY[name])
@@ -154,7 +163,12 @@ def test_every_model_in_every_format(tmp_path: Path, name: str, form: Any) -> No
 
 
 @pytest.mark.parametrize(
-    "name", ["segmentation slices conv_gru cnn", "detection patches gru cnn", "generation rows gru"]
+    "name",
+    [
+        pytest.param("segmentation slices conv_gru cnn", marks=pytest.mark.slow),
+        pytest.param("detection patches gru cnn", marks=pytest.mark.slow),
+        "generation rows gru",
+    ],
 )
 def test_int8_of_other_tasks(tmp_path: Path, name: str) -> None:
     onnx = pytest.importorskip("onnx")
