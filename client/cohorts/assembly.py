@@ -241,6 +241,8 @@ def _draft(
         modality=first.instance.modality,
         scanner=first.instance.scanner,
         year=first.instance.year,
+        sex=first.instance.sex,
+        age=first.instance.age,
         findings=findings,
         sources=tuple(dict.fromkeys(image.instance.source for image, _ in members)),
     )

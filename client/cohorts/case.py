@@ -41,6 +41,8 @@ class Content:
         modality: Modality (0008,0060); empty for records.
         scanner: As of :class:`~client.dicom.instance.Instance`.
         year: Of the acquisition, or None.
+        sex: F, M or O; empty if unknown.
+        age: A band of :mod:`client.ages`; empty if unknown.
         findings: Codes of what is odd about its geometry.
         sources: SHA-256 of the files that it was read from, in the order of the pieces, each once.
     """
@@ -52,6 +54,8 @@ class Content:
     modality: str = ""
     scanner: str = ""
     year: int | None = None
+    sex: str = ""
+    age: str = ""
     findings: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
 
@@ -93,7 +97,7 @@ class Case:
     def digest(self) -> str:
         """SHA-256 of everything that training sees of the case, in hexadecimal."""
         seen = {**self.content.to_json(), "split": self.split, "label": self.label, "patient": self.patient}
-        for aside in ("sources", "findings", "scanner", "year"):
+        for aside in ("sources", "findings", "scanner", "year", "sex", "age"):
             del seen[aside]
         return hashlib.sha256(json.dumps(seen, sort_keys=True).encode()).hexdigest()
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from pydicom import Dataset
 
+from client.ages import age_band
 from client.dicom.archive import Found, companion, read_bytes
 from client.dicom.dataset.header import text
 from client.dicom.dataset.kinds import kind_of
@@ -32,6 +33,10 @@ MAX_FILE_BYTES = 2**30
 LEFT_OUT_BY_RULE = frozenset({Kind.localiser, Kind.derived})
 _NIFTI = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
 _YEAR = re.compile(r"(19|20)\d\d")
+_DAY = re.compile(r"(19|20)\d{6}")
+SEXES = ("F", "M", "O")
+"""Terms of Patient's Sex (0010,0040)."""
+
 _DATES = ("AcquisitionDate", "ContentDate", "SeriesDate", "StudyDate")
 
 
@@ -178,6 +183,8 @@ def _instance(dataset: Dataset, pixels: Pixels, source: str, names: Pseudonyms) 
         year=_year(dataset),
         frames=tuple(_nameless(frame, names) for frame in frames_of(dataset, len(pixels.frames))),
         source=source,
+        sex=_sex(dataset),
+        age=_age(dataset),
     )
 
 
@@ -191,6 +198,24 @@ def _year(dataset: Dataset) -> int | None:
         if found := _YEAR.match(text(dataset, keyword) or ""):
             return int(found[0])
     return None
+
+
+def _sex(dataset: Dataset) -> str:
+    stated = text(dataset, "PatientSex") or ""
+    return stated if stated in SEXES else ""
+
+
+def _age(dataset: Dataset) -> str:
+    """The age that is stated; else from the day of birth to that of the picture."""
+    stated = text(dataset, "PatientAge")
+    if stated:
+        return age_band(stated)
+    born = _DAY.fullmatch(text(dataset, "PatientBirthDate") or "")
+    taken = (_DAY.fullmatch(text(dataset, keyword) or "") for keyword in _DATES)
+    day = next(filter(None, taken), None)
+    if born is None or day is None:
+        return ""
+    return age_band(str((int(day[0]) - int(born[0])) // 10_000))  # yyyymmdd: whole years
 
 
 def _taken_mask(dataset: Dataset, pixels: Pixels, source: str, names: Pseudonyms) -> Taken:

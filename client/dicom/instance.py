@@ -78,6 +78,8 @@ class Instance:
         referenced: Pseudonyms of the objects and series that a mask was drawn on, or of what its file is
             named after.
         apart_mm: Distance between a mask's planes, if it states it.
+        sex: Patient's Sex (0010,0040), CS: F, M or O; empty if it says anything else.
+        age: The band of the patient's age when the picture was taken (:mod:`client.ages`); empty if unknown.
     """
 
     patient: str
@@ -93,6 +95,8 @@ class Instance:
     mask: bool = False
     referenced: tuple[str, ...] = ()
     apart_mm: float | None = None
+    sex: str = ""
+    age: str = ""
 
 
 def modality_of(stated: str) -> str:

@@ -163,7 +163,7 @@ def _check_kind(cohort: Cohort, study: Study) -> None:
 
 
 def _entry(case: Case) -> Entry:
-    groups = groups_of("", "", case.content.scanner)
+    groups = groups_of(case.content.sex, case.content.age, case.content.scanner)
     return Entry(case.patient, case.split, case.label or "", f"case {case.name}", case, groups)
 
 

@@ -14,9 +14,6 @@ from client.manifest import Row
 from common.errors import LabelUnknown, TargetInvalid
 from common.study import Study
 
-AGE_BANDS = ((18, "0-17"), (40, "18-39"), (65, "40-64"), (150, "65+"))
-"""Age in years below which a band ends, and its name."""
-
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -63,20 +60,9 @@ def subgroups(entries: Sequence[Entry]) -> Mapping[str, NDArray[np.str_]]:
 
 
 def groups_of(sex: str, age: str, scanner: str) -> dict[str, str]:
-    """Subgroups out of texts; an age becomes a band, and what is empty or no age is left away."""
-    found = {"sex": sex, "age": age_band(age), "scanner": scanner}
+    """Subgroups out of texts, the age as a band; what is empty is left away."""
+    found = {"sex": sex, "age": age, "scanner": scanner}
     return {kind: name for kind, name in found.items() if name}
-
-
-def age_band(text: str) -> str:
-    """The band of an age in years: ``63``, ``63.0``, or as DICOM writes it ``063Y``; "" for anything else."""
-    try:
-        years = float(text.strip().removesuffix("Y"))
-    except ValueError:
-        return ""
-    if not years >= 0:
-        return ""
-    return next((name for end, name in AGE_BANDS if years < end), "")
 
 
 def class_of(entry: Entry, study: Study) -> int:

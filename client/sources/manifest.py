@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from client.ages import age_band
 from client.images import (
     Picture,
     place_of,
@@ -114,7 +115,7 @@ def manifest_entries(manifest: Manifest, site: str, study: Study) -> tuple[Entry
 
 
 def _entry(row: Row, item: Row | tuple[Row, ...]) -> Entry:
-    groups = groups_of(row.sex, row.age, row.scanner)
+    groups = groups_of(row.sex, age_band(row.age), row.scanner)
     return Entry(row.patient_id, row.split, row.label, f"manifest line {row.line}", item, groups)
 
 

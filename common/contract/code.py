@@ -22,6 +22,7 @@ import common
 PACKAGES = ("client", "common")
 TOUCHES_DATA: tuple[str, ...] = (
     "client/__init__.py",
+    "client/ages.py",
     "client/app.py",
     "client/augmentation/",
     "client/breakdown.py",

@@ -204,7 +204,10 @@ def test_the_fingerprint_is_of_what_training_sees() -> None:
 
     images = volume(0)
     assert of(images) == of([replace(i, id=i.id + 5, file=i.file + 5) for i in images])
-    other_file = [replace(i, instance=replace(i.instance, source="x", scanner="y", year=1)) for i in images]
+    other_file = [
+        replace(i, instance=replace(i.instance, source="x", scanner="y", year=1, sex="F", age="65+"))
+        for i in images
+    ]
     assert of(images) == of(other_file)
     darker = [replace(i, display=Display(slope=2.0)) for i in images]
     elsewhere = [replace(i, instance=replace(i.instance, modality="MR")) for i in images]

@@ -111,6 +111,24 @@ def test_of_a_date_the_year_is_kept(dates: dict[str, Any], year: int | None) -> 
     assert took(picture(**dates)).instance.year == year
 
 
+@pytest.mark.parametrize(
+    ("stated", "kept"),
+    [
+        ({"PatientSex": "F", "PatientAge": "063Y"}, ("F", "40-64")),
+        ({"PatientSex": "Anna", "PatientAge": "Anna"}, ("", "")),
+        ({"PatientAge": "", "PatientBirthDate": "19500615", "AcquisitionDate": "20150614"}, ("", "40-64")),
+        ({"PatientAge": "", "PatientBirthDate": "19500615", "AcquisitionDate": "20150615"}, ("", "65+")),
+        ({"PatientBirthDate": "20200101", "AcquisitionDate": "20190101"}, ("", "")),
+        ({"PatientBirthDate": "1950", "PatientSex": ""}, ("", "")),
+    ],
+)
+def test_of_a_patient_the_sex_and_a_band_of_age_are_kept(
+    stated: dict[str, Any], kept: tuple[str, str]
+) -> None:
+    instance = took(picture(**stated)).instance
+    assert (instance.sex, instance.age) == kept
+
+
 # Others
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from client.ages import age_band
 from client.cases import CaseCache, PooledCases, StreamedCases, decode, labels, site_cases, subgroups
 from client.sources import ManifestSource
-from client.sources.entry import age_band
 from client.tensors import mask_on_grid
 from common.errors import DataError, ImageUnreadable, LabelUnknown, ManifestInvalid, TargetInvalid
 from common.sequences import NO_TARGET, SequenceBatch, from_steps
@@ -330,7 +330,9 @@ def test_a_cache_tells_tasks_apart(any_study: AnyStudy, save: Save, manifest: Wr
     ("text", "band"),
     [
         ("0", "0-17"), ("17.9", "0-17"), ("18", "18-39"), ("39", "18-39"), ("063Y", "40-64"), ("65", "65+"),
-        ("149", "65+"), ("150", ""), ("-1", ""), ("nan", ""), ("", ""), ("old", ""),
+        ("149", "65+"), ("150", ""), ("-1", ""), ("nan", ""), ("", ""),
+        ("old", ""), ("215M", "0-17"), ("216M", "18-39"), ("003W", "0-17"), ("010D", "0-17"),
+        ("Y", ""), ("inf", ""), ("-1Y", ""),
     ],
 )  # fmt: skip
 def test_ages_become_bands(text: str, band: str) -> None:
