@@ -5,48 +5,52 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from client.explaining.gradients import Attribution, attributed
 from client.explaining.memory import Memory, memory_of
 from client.explaining.occlusion import Occlusion, occluded
+from client.explaining.question import Question, Wanted, check_served, question_of
 from client.explaining.sanity import Sanity, sanity_of
 from client.predicting.case import Given
-from client.predicting.classification import ClassificationAnswer, ClassificationAnswers
-from client.predicting.model import TrainedModel, learns
-from common.errors import TaskNotServed
-
-EXPLAINED = ("classification",)
+from client.predicting.model import TrainedModel
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Explanation:
-    """Why a model calls a case what it calls it.
+    """Why a model says of a case what it says.
 
     Attributes:
-        case: As the model read it.
-        answer: What the model says.
-        target: The class that is explained.
+        question: What is explained.
         attribution: Integrated gradients.
         occlusion: What is lost with each part.
         memory: The inside of the recurrent layers.
         sanity: Whether the attributions depend on the weights.
     """
 
-    case: Given
-    answer: ClassificationAnswer
-    target: str
+    question: Question
     attribution: Attribution
     occlusion: Occlusion
     memory: Memory
     sanity: Sanity
 
+    @property
+    def case(self) -> Given:
+        """As far as the model has read it."""
+        return self.question.case
+
+    @property
+    def target(self) -> str:
+        """The class that is explained, or the event."""
+        return self.question.target
+
     def to_json(self) -> dict[str, Any]:
         """Its figures, without the pictures."""
-        found = self.attribution
+        found, box = self.attribution, self.question.place and self.question.place.box
         return {
             "input": self.case.name,
+            "decision": self.question.answer.decision,
             "explained": self.target,
+            "in_words": self.question.words,
+            **({"box": box.to_json()} if box else {}),
             "log_odds": found.evidence,
             "log_odds_of_baseline": found.baseline,
             "completeness_gap": found.gap,
@@ -55,50 +59,27 @@ class Explanation:
         }
 
 
-def explain(model: TrainedModel, case: Given, target: str | None = None) -> Explanation:
+def explain(model: TrainedModel, case: Given, wanted: Wanted | None = None) -> Explanation:
     """Why the model says what it says.
 
     Args:
         model: The model.
         case: As it reads it.
-        target: The class to be explained; None for the one that is called.
+        wanted: What is to be explained; None for what the task has as its own: the class that is called, the
+            risk after the last step, the class with the largest region, the box with the best score.
 
     Raises:
-        TaskNotServed: It is no classification, or has no such class.
+        TaskNotServed: Models of its task are not explained, or it has no such class.
+        NothingToExplain: The case has no such step, box or pixels.
     """
-    check_served(model, target)
-    answer = ClassificationAnswers(model).of([case])[0]
-    classes = model.study.study.classes
-    named = target or answer.decision
-    index, steps = classes.index(named), case.steps.to(model.device)
+    wanted = wanted or Wanted()
+    check_served(model, wanted)
+    question = question_of(model, case, wanted)
+    steps, evidence = question.case.steps.to(model.device), question.evidence
     return Explanation(
-        case=case,
-        answer=answer,
-        target=named,
-        attribution=attributed(model.network, steps, index),
-        occlusion=occluded(model.network, steps, index, model.study.sequence),
+        question=question,
+        attribution=attributed(model.network, steps, evidence),
+        occlusion=occluded(model.network, steps, evidence, model.study.sequence),
         memory=memory_of(model.network, steps),
-        sanity=sanity_of(model, steps, index),
+        sanity=sanity_of(model, steps, evidence),
     )
-
-
-def check_served(model: TrainedModel, target: str | None = None) -> None:
-    """Refuse what is not explained.
-
-    Raises:
-        TaskNotServed: It is no classification, its encoder has no gradient, or it has no such class.
-    """
-    head = model.study.study
-    if learns(model.study) not in EXPLAINED:
-        raise TaskNotServed(
-            f"explain serves {', '.join(EXPLAINED)}; this is a model of {learns(model.study)}"
-        )
-    if model.study.model.encoder == "hog":
-        raise TaskNotServed("encoder hog counts gradients of the picture and passes none back to it")
-    if target is not None and target not in head.classes:
-        raise TaskNotServed(f"there is no class {target!r}; the study has {', '.join(head.classes)}")
-
-
-def overlay_values(model: TrainedModel, case: Given, target: int) -> torch.Tensor:
-    """(T, F) integrated gradients of a case, on the CPU."""
-    return attributed(model.network, case.steps.to(model.device), target).values

@@ -1,4 +1,4 @@
-"""Integrated gradients: how much each input value adds to the evidence for a class.
+"""Integrated gradients: how much each input value adds to what a model says.
 
 Sundararajan, Taly and Yan 2017: with baseline x' and input x, value i gets
 ``(x_i - x'_i) * integral_0^1 dF(x' + a (x - x')) / dx_i da``. All of them together are F(x) - F(x') exactly
@@ -15,14 +15,17 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from client.explaining.evidence import differentiable, evidence_of
+from client.explaining.evidence import Evidence, differentiable, evidence_of
 from common.models import SequenceModel
+from common.models.map_model import MapModel
 
 NODES = (32, 64, 128, 256)
 """Points of the integral; more are taken while the sum is further off than ``TOLERANCE``."""
 
 TOLERANCE = 0.01
 CHUNK_VALUES = 2**22
+MAPS = 16
+"""How many values a model of maps holds at its finest level for each of its input."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,7 +34,7 @@ class Attribution:
 
     Attributes:
         values: (T, F) float32, in nats of log-odds.
-        evidence: F(x), log-odds of the class.
+        evidence: F(x), log-odds of what is explained.
         baseline: F(x'), those of the baseline.
         nodes: Points of the integral.
     """
@@ -52,41 +55,49 @@ class Attribution:
         return abs(self.gap) <= TOLERANCE * max(abs(self.evidence - self.baseline), 1.0)
 
 
-def attributed(network: SequenceModel, steps: torch.Tensor, target: int) -> Attribution:
+def attributed(network: SequenceModel, steps: torch.Tensor, evidence: Evidence) -> Attribution:
     """Integrated gradients with as many points as completeness asks for, ``NODES[-1]`` at most.
 
     Args:
         network: In eval mode.
         steps: (T, F) on its device.
-        target: The class.
+        evidence: What is explained.
     """
     for nodes in NODES:
-        found = integrated_gradients(network, steps, target, nodes)
+        found = integrated_gradients(network, steps, evidence, nodes)
         if found.complete:
             break
     return found
 
 
-def integrated_gradients(network: SequenceModel, steps: torch.Tensor, target: int, nodes: int) -> Attribution:
+def integrated_gradients(
+    network: SequenceModel, steps: torch.Tensor, evidence: Evidence, nodes: int
+) -> Attribution:
     """Integrated gradients with the Gauss-Legendre rule of so many points.
 
     Args:
         network: In eval mode.
         steps: (T, F) on its device.
-        target: The class.
+        evidence: What is explained.
         nodes: Points of the integral.
     """
     places, weights = np.polynomial.legendre.leggauss(nodes)
     along = torch.tensor((places + 1) / 2, dtype=torch.float32, device=steps.device)
     share = torch.tensor(weights / 2, dtype=torch.float32, device=steps.device)
     total = torch.zeros_like(steps)
-    chunk = max(1, CHUNK_VALUES // max(1, steps.numel()))
+    chunk = at_once(network, steps)
     with differentiable(network):
         for first in range(0, nodes, chunk):
             path = along[first : first + chunk, None, None] * steps
             path.requires_grad_(True)
-            (slope,) = torch.autograd.grad(evidence_of(network, path, target).sum(), path)
+            (slope,) = torch.autograd.grad(evidence_of(network, path, evidence).sum(), path)
             total += (share[first : first + chunk, None, None] * slope).sum(0)
     with torch.no_grad():
-        ends = evidence_of(network, torch.stack([steps, torch.zeros_like(steps)]), target)
+        ends = evidence_of(network, torch.stack([steps, torch.zeros_like(steps)]), evidence)
     return Attribution((total * steps).detach().cpu(), float(ends[0]), float(ends[1]), nodes)
+
+
+def at_once(network: SequenceModel, steps: torch.Tensor) -> int:
+    """How many variants of a case (T, F) a model is asked about together, so that memory suffices."""
+    held = steps.numel() * (MAPS if isinstance(network, MapModel) else 1)
+    return max(1, CHUNK_VALUES // max(1, held))

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from client.explaining.map_gates import map_gates
 from common.models import SequenceClassifier, SequenceModel
+from common.models.map_model import MapModel
 from common.models.pooling import AttentionPool
 
 GATES: Mapping[type[nn.RNNBase], tuple[str, ...]] = {
@@ -25,8 +27,8 @@ class Memory:
     Attributes:
         attention: (T',) share of each step in the verdict; None without attention pooling.
         gates: By name, (T',) mean over the last layer's units, in [0, 1]; of a bidirectional layer of
-            each direction. Empty for cells without gates. A GRU's update gate keeps the old state where it
-            is 1 (torch's form of Cho et al. 2014).
+            each direction, and of a convolutional cell over the places too. Empty for cells without gates. A
+            GRU's update gate keeps the old state where it is 1 (torch's form of Cho et al. 2014).
     """
 
     attention: torch.Tensor | None
@@ -36,6 +38,8 @@ class Memory:
 @torch.no_grad()
 def memory_of(network: SequenceModel, steps: torch.Tensor) -> Memory:
     """The inside of a model while it reads one case (T, F) on its device."""
+    if isinstance(network, MapModel):
+        return Memory(None, map_gates(network, steps))
     lengths = torch.tensor([len(steps)])
     features, lengths = network.encoder(steps[None], lengths)
     outputs = network.states(steps[None], torch.tensor([len(steps)]))[0]

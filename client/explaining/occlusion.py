@@ -1,4 +1,4 @@
-"""Occlusion: how much evidence for a class is lost when a part of the case is covered.
+"""Occlusion: how much of what a model says is lost when a part of the case is covered.
 
 Zeiler and Fergus 2014. What covers is the baseline of :mod:`client.explaining.gradients`, 0. Parts are
 squares of the picture, an eighth of its side (of a stack or a clip at all steps at once), or the variables of
@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import torch
 
-from client.explaining.evidence import evidence_of
+from client.explaining.evidence import Evidence, evidence_of
+from client.explaining.gradients import at_once
 from common.models import SequenceModel
 from common.sequences import from_steps, to_steps
 from common.study import Patches, PictureSequence, Rows, Steps
@@ -21,12 +22,10 @@ from common.study.sequence import Sequence
 SQUARES = 8
 """Squares along a side of the picture."""
 
-CHUNK_VALUES = 2**22
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Occlusion:
-    """Log-odds that are lost, in nats; below 0 where covering makes the class likelier.
+    """Log-odds that are lost, in nats; below 0 where covering makes it likelier.
 
     Attributes:
         parts: (squares, squares) of a picture; (V,) for the variables of a record.
@@ -38,22 +37,24 @@ class Occlusion:
 
 
 @torch.no_grad()
-def occluded(network: SequenceModel, steps: torch.Tensor, target: int, sequence: Sequence) -> Occlusion:
+def occluded(
+    network: SequenceModel, steps: torch.Tensor, evidence: Evidence, sequence: Sequence
+) -> Occlusion:
     """What is lost with each part of a case.
 
     Args:
         network: In eval mode.
         steps: (T, F) on its device.
-        target: The class.
+        evidence: What is explained.
         sequence: The study's ``[sequence]``.
     """
     if isinstance(sequence, Steps):
         covers = list(_variables(steps, sequence))
-        parts = _lost(network, steps, target, covers)
+        parts = _lost(network, steps, evidence, covers)
     else:
         covers = list(_squares(steps, sequence))
         side = round(len(covers) ** 0.5)
-        parts = _lost(network, steps, target, covers).reshape(side, side)
+        parts = _lost(network, steps, evidence, covers).reshape(side, side)
     if isinstance(sequence, Rows | Patches):
         return Occlusion(parts, None)
     each = []
@@ -61,18 +62,18 @@ def occluded(network: SequenceModel, steps: torch.Tensor, target: int, sequence:
         cover = torch.zeros_like(steps, dtype=torch.bool)
         cover[step] = True
         each.append(cover)
-    return Occlusion(parts, _lost(network, steps, target, each))
+    return Occlusion(parts, _lost(network, steps, evidence, each))
 
 
 def _lost(
-    network: SequenceModel, steps: torch.Tensor, target: int, covers: list[torch.Tensor]
+    network: SequenceModel, steps: torch.Tensor, evidence: Evidence, covers: list[torch.Tensor]
 ) -> torch.Tensor:
     """(N,) log-odds lost under each of N covers (T, F) bool."""
-    whole = evidence_of(network, steps[None], target)
-    chunk, found = max(1, CHUNK_VALUES // max(1, steps.numel())), []
+    whole = evidence_of(network, steps[None], evidence)
+    chunk, found = at_once(network, steps), []
     for first in range(0, len(covers), chunk):
         covered = steps.masked_fill(torch.stack(covers[first : first + chunk]), 0.0)
-        found.append(whole - evidence_of(network, covered, target))
+        found.append(whole - evidence_of(network, covered, evidence))
     return torch.cat(found).cpu()
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from client.explaining.explanation import check_served, overlay_values
+from client.explaining.gradients import attributed
 from client.explaining.occlusion import field_of
-from client.explaining.panels import Colour, panelled
+from client.explaining.panels import Colour, Entry, panelled
 from client.explaining.pictures import (
     AGAINST,
     FOR,
@@ -22,6 +22,7 @@ from client.explaining.pictures import (
     smoothed,
     strongest_of,
 )
+from client.explaining.question import Wanted, check_served, question_of
 from client.predicting.case import Given
 from client.predicting.model import TrainedModel
 from common.errors import TaskNotServed
@@ -33,7 +34,7 @@ SMOOTHING = 32
 
 
 def write_overlay(folder: Path, model: TrainedModel, case: Given, target: str, number: int) -> Path:
-    """Write a case's picture beside itself under its integrated gradients as ``NUMBER.png``.
+    """Write the picture of a classified case beside itself under its integrated gradients as ``NUMBER.png``.
 
     Args:
         folder: Made if it is not there.
@@ -46,8 +47,10 @@ def write_overlay(folder: Path, model: TrainedModel, case: Given, target: str, n
         TaskNotServed: It is no picture, or nothing of the kind is made of the model.
         DiskFull, OutputUnwritable: It cannot be written.
     """
-    check_served(model, target)
-    values = overlay_values(model, case, model.study.study.classes.index(target))
+    wanted = Wanted(target)
+    check_served(model, wanted)
+    question = question_of(model, case, wanted)
+    values = attributed(model.network, case.steps.to(model.device), question.evidence).values
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -68,8 +71,7 @@ def beside(model: TrainedModel, case: Given, values: torch.Tensor, target: str) 
     fields = field_of(case.steps, model.study.sequence)
     plain = sheet([np.stack([grey_of(field)] * 3, axis=2) for field in fields])
     panels = [("as the model reads it", enlarged(plain)), ("integrated gradients", enlarged(explained))]
-    legend = [(_colour(FOR), f"speaks for {target}"), (_colour(AGAINST), f"speaks against {target}")]
-    return panelled(panels, legend, below=len(fields) > 1)
+    return panelled(panels, legend_of(target), below=len(fields) > 1)
 
 
 def overlay(model: TrainedModel, case: Given, values: torch.Tensor) -> NDArray[np.uint8]:
@@ -82,9 +84,19 @@ def overlay(model: TrainedModel, case: Given, values: torch.Tensor) -> NDArray[n
     if not isinstance(sequence, PictureSequence):
         raise TaskNotServed("an overlay needs a picture, and the model reads records")
     fields = field_of(case.steps, sequence)
-    shown = smoothed(field_of(values, sequence), max(1, sequence.size // SMOOTHING))
+    shown = shown_values(values, sequence)
     strongest = strongest_of(shown)
     return sheet([overlaid(grey_of(f), v, strongest) for f, v in zip(fields, shown, strict=True)])
+
+
+def shown_values(values: torch.Tensor, sequence: PictureSequence) -> torch.Tensor:
+    """(T', size, size) attributions (T, F) as they are drawn."""
+    return smoothed(field_of(values, sequence), max(1, sequence.size // SMOOTHING))
+
+
+def legend_of(target: str) -> list[Entry]:
+    """What the colours mean."""
+    return [(_colour(FOR), f"speaks for {target}"), (_colour(AGAINST), f"speaks against {target}")]
 
 
 def _colour(shades: tuple[float, float, float]) -> Colour:

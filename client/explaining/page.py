@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
+from client.explaining.contributions import Contributions
 from client.explaining.courses import courses
+from client.explaining.drawing import Layers, drawing_of, key_panels, layers_of
 from client.explaining.explanation import Explanation
-from client.explaining.occlusion import field_of
-from client.explaining.overlay import overlay
-from client.explaining.pictures import grey_of, image_of, overlaid, sheet, strongest_of
+from client.explaining.pictures import image_of, sheet
 from client.explaining.variables import variables
 from client.predicting.answer import Refused
 from client.predicting.model import TrainedModel
@@ -16,7 +19,7 @@ from common.page.document import document, section
 from common.page.header import KeyFigure, Standing, badge, header, key_figures
 from common.page.markup import Child, Markup, joined, tag
 from common.page.tables import Column, Row, table
-from common.page.wording import metric, plural, signed
+from common.page.wording import capitalised, plural, signed
 from common.study import PictureSequence
 
 _STAYS = "This page shows patients' pictures or measurements. It stays in the hospital: do not send it on."
@@ -65,45 +68,49 @@ def _refused(refused: Sequence[Refused]) -> Markup | None:
 
 
 def _case(model: TrainedModel, found: Explanation, number: int) -> Markup | None:
-    answer, key = found.answer, f"case-{number}"
-    share = metric(answer.probabilities[found.target], 2)
-    lede = tag(
-        "p",
-        f"Called {answer.decision}. Probability of {found.target}: {share}. "
-        f"Explained: what speaks for {found.target}.",
-    )
-    parts: list[Child] = [lede, _pictures(model, found, key), courses(found, key), _checks(found)]
-    if not isinstance(model.study.sequence, PictureSequence):
-        parts.insert(1, variables(model.study, found))
+    question, key = found.question, f"case-{number}"
+    lede = tag("p", f"{question.said} Explained: {question.words}.")
+    if isinstance(model.study.sequence, PictureSequence):
+        shown = [_pictures(layers_of(model, found), found, key)]
+    else:
+        map_of = image_of(drawing_of(model, found), f"What each variable adds at each step, case {key}")
+        figure = tag("figure", map_of, tag("figcaption", "What each variable adds, at each step"))
+        shown = [tag("div", figure, class_="heat-map"), variables(Contributions.of(model.study, found))]
+    parts: list[Child] = [lede, *shown, courses(found, key), _checks(found)]
     return section(key, f"{number}. {found.case.name}", joined(parts))
 
 
-def _pictures(model: TrainedModel, found: Explanation, key: str) -> Markup | None:
-    sequence = model.study.sequence
-    if not isinstance(sequence, PictureSequence):
-        return None
-    greys = [grey_of(field) for field in field_of(found.case.steps, sequence)]
-    lost = found.occlusion.parts
-    covered = [overlaid(grey, lost, strongest_of(lost)) for grey in greys]
-    plain = [grey[..., None].repeat(3, axis=2) for grey in greys]
-    shown = (
-        (sheet(plain), "As the model reads it", "The picture as the model reads it"),
-        (overlay(model, found.case, found.attribution.values), "Integrated gradients", "Attributions"),
-        (sheet(covered), "Occlusion", "Evidence lost under a square"),
-    )
-    wide = "wide" if len(greys) > 1 else None
+def _pictures(layers: Layers, found: Explanation, key: str) -> Markup:
+    """The pictures of a case; where a part of one is explained, that one first, with a mark."""
+    one, rows = len(layers.plain) == 1, list[Markup]()
+    if one or found.question.place is not None:
+        alts = ("The picture as the model reads it", "Attributions", "Evidence lost under a square")
+        panels = key_panels(layers, found)
+        rows.append(_figures([(p, w, a) for (w, p), a in zip(panels, alts, strict=True)], key, wide=False))
+    if not one:
+        shown = (
+            (sheet(layers.plain), "As the model reads it", "All pictures as the model reads them"),
+            (sheet(layers.attributed), "Integrated gradients", "Attributions in all pictures"),
+            (sheet(layers.covered), "Occlusion", "Evidence lost under a square, in all pictures"),
+        )
+        rows.append(_figures(shown, key, wide=True))
+    return joined(rows)
+
+
+def _figures(shown: Sequence[tuple[NDArray[np.uint8], str, str]], key: str, *, wide: bool) -> Markup:
+    """Pictures with their captions, side by side or each as wide as the page."""
     figures = (
-        tag("figure", image_of(pixels, f"{alt}, case {key}"), tag("figcaption", words))
+        tag("figure", image_of(pixels, f"{alt}, case {key}"), tag("figcaption", capitalised(words)))
         for pixels, words, alt in shown
     )
-    return tag("div", joined(figures), class_=f"figures-row {wide or ''}".strip())
+    return tag("div", joined(figures), class_="figures-row wide" if wide else "figures-row")
 
 
 def _checks(found: Explanation) -> Markup:
     attribution = found.attribution
     total = attribution.evidence - attribution.baseline
     rows = [
-        Row("Log-odds of the class", (signed(attribution.evidence),)),
+        Row("Log-odds of what is explained", (signed(attribution.evidence),)),
         Row("Log-odds of an even grey picture or empty record", (signed(attribution.baseline),)),
         Row("Difference that the attributions must add up to", (signed(total),)),
         Row(
@@ -128,7 +135,8 @@ def _checks(found: Explanation) -> Markup:
 
 def _reading() -> Markup:
     words = (
-        "Red speaks for the explained class, blue against it, as strongly as the colour.",
+        "Red speaks for what is explained, blue against it, as strongly as the colour. Of a risk: red raises "
+        "it, blue lowers it. A yellow line is around the pixels, or the box, that are explained.",
         "Integrated gradients start from an even grey picture (a record: nothing measured) and say what each "
         "pixel adds. Their sum is the difference of the log-odds; what is missing in it is told.",
         "Occlusion covers one square after another and says how much of the log-odds is lost. In a stack or "

@@ -70,9 +70,14 @@ def sheet(pictures: list[NDArray[np.uint8]], across: int = 8) -> NDArray[np.uint
     return whole
 
 
-def enlarged(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(H', W', ...) a picture (H, W, ...) made larger by the least whole factor that a reader can see."""
-    factor = max(1, -(-LEAST_EDGE // max(pixels.shape[:2])))
+def enlarged(pixels: NDArray[np.uint8], least: int = LEAST_EDGE) -> NDArray[np.uint8]:
+    """(H', W', ...) a picture (H, W, ...) made larger by the least whole factor that a reader can see.
+
+    Args:
+        pixels: The picture.
+        least: Pixels of its longer side, at least.
+    """
+    factor = max(1, -(-least // max(pixels.shape[:2])))
     return np.repeat(np.repeat(pixels, factor, axis=0), factor, axis=1)
 
 

@@ -2,7 +2,8 @@
 
 Adebayo et al. 2018: weights are replaced by fresh ones, from the head down, and the explanation is made
 again. Its rank correlation with the true one should fall. It need not reach 0: integrated gradients are
-multiplied by the input, which is the same for both.
+multiplied by the input, which is the same for both. Where both are 0 nothing is compared: at what was not
+measured, or in pictures that come after the one that is explained, any model's attribution is 0.
 """
 
 from __future__ import annotations
@@ -14,12 +15,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from client.explaining.evidence import Evidence
 from client.explaining.gradients import integrated_gradients
 from client.predicting.model import TrainedModel
 from common.models import SequenceModel, build_model, initial_weights, load_state, state_of
 
 FRESH_SEED = 7
 NODES = 32
+BELOW = ("encoder", "contracting", "recurrent")
+"""What is no part of a head."""
 PASSED = 0.5
 """Where everything is fresh, a rank correlation above this is a warning."""
 
@@ -40,26 +44,27 @@ class Sanity:
         return self.correlations["everything"] <= PASSED
 
 
-def sanity_of(model: TrainedModel, steps: torch.Tensor, target: int) -> Sanity:
+def sanity_of(model: TrainedModel, steps: torch.Tensor, evidence: Evidence) -> Sanity:
     """How an explanation changes with the weights.
 
     Args:
         model: The model.
         steps: (T, F) on its device.
-        target: The class that is explained.
+        evidence: What is explained.
     """
-    true = integrated_gradients(model.network, steps, target, NODES).values.abs()
+    true = integrated_gradients(model.network, steps, evidence, NODES).values.abs()
     found = {}
     for words, prefixes in stages(model.network).items():
         fresh = _refreshed(model, prefixes)
-        values = integrated_gradients(fresh, steps, target, NODES).values.abs()
-        found[words] = rank_correlation(true.flatten().numpy(), values.flatten().numpy())
+        values = integrated_gradients(fresh, steps, evidence, NODES).values.abs()
+        counts = (true > 0) | (values > 0)
+        found[words] = rank_correlation(true[counts].numpy(), values[counts].numpy())
     return Sanity(found)
 
 
 def stages(network: SequenceModel) -> dict[str, tuple[str, ...]]:
     """What is replaced, from the head down: beginnings of the weights' names."""
-    top = tuple(name for name, _ in network.named_children() if name not in ("encoder", "recurrent"))
+    top = tuple(name for name, _ in network.named_children() if name not in BELOW)
     return {"head": top, "head and recurrent layers": (*top, "recurrent"), "everything": ("",)}
 
 

@@ -14,7 +14,7 @@
     │   ├── NothingFound, LabelsInvalid, RecordsInvalid, MasksInvalid
     │   ├── CohortUnknown, CohortDiffers, CohortUnsuitable, CohortHeldBack, CohortEmpty
     │   ├── CaseCorrupt, CaseTooWide
-    │   ├── ModelMissing, ModelWithoutStudy, ModelUnsuitable, TaskNotServed, ExportDiffers
+    │   ├── ModelMissing, ModelWithoutStudy, ModelUnsuitable, TaskNotServed, NothingToExplain, ExportDiffers
     │   ├── InputWithoutSpacing, InputManyFrames, InputTooSmall, InputBlank, InputOtherKind
     │   └── PacsUnreachable, PacsRefused, PacsIncomplete, PacsQueryTooWide
     ├── RunError                           5   a federation that cannot go on
@@ -56,6 +56,7 @@ from common.errors.application import (
     ModelMissing,
     ModelUnsuitable,
     ModelWithoutStudy,
+    NothingToExplain,
     TaskNotServed,
 )
 from common.errors.base import ConsiliumError, Refusal
@@ -261,6 +262,7 @@ __all__ = [
     "NoValidationCases",
     "NothingFound",
     "NothingLearned",
+    "NothingToExplain",
     "StudyStopped",
     "CoordinatorStopped",
     "StudyUnfinished",

@@ -59,6 +59,12 @@ class TaskNotServed(DataError):  # noqa: D101
     hint = "docs/explain.md has a table of what can be done with which model."
 
 
+class NothingToExplain(DataError):  # noqa: D101
+    code = "nothing-to-explain"
+    public = "The model says nothing of the kind that should be explained about this case."
+    hint = "Ask `consilium predict` what it finds, and choose another --class, --step or --box."
+
+
 class ExportDiffers(DataError):  # noqa: D101
     code = "export-differs"
     public = "The exported model does not give what the original gives; nothing was written."

@@ -12,7 +12,7 @@ import torch
 from scipy.stats import spearmanr
 from torch import nn
 
-from client.explaining.evidence import evidence, evidence_of
+from client.explaining.evidence import ClassEvidence, evidence_of, log_odds
 from client.explaining.gradients import attributed, integrated_gradients
 from client.explaining.memory import memory_of
 from client.explaining.occlusion import occluded
@@ -46,8 +46,8 @@ def test_integrated_gradients_are_captums(model: dict[str, Any]) -> None:
     from captum.attr import IntegratedGradients
 
     network, steps = small_model(1, model=model), picture()
-    own = integrated_gradients(network, steps, 1, 50)
-    method = IntegratedGradients(lambda x: evidence_of(network, x, 1))
+    own = integrated_gradients(network, steps, ClassEvidence(1), 50)
+    method = IntegratedGradients(lambda x: evidence_of(network, x, ClassEvidence(1)))
     oracle = method.attribute(steps[None], baselines=0.0, n_steps=50, method="gausslegendre")
     assert torch.allclose(own.values, oracle[0].float(), atol=1e-5)
     assert all(parameter.requires_grad for parameter in network.parameters())
@@ -55,7 +55,7 @@ def test_integrated_gradients_are_captums(model: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("model", MODELS[:3], ids=lambda m: "-".join(map(str, m.values())))
 def test_attributions_add_up(model: dict[str, Any]) -> None:
-    found = attributed(small_model(1, model=model), picture(), 0)
+    found = attributed(small_model(1, model=model), picture(), ClassEvidence(0))
     assert found.complete
     assert float(found.values.sum()) == pytest.approx(found.evidence - found.baseline, abs=0.011)
 
@@ -64,8 +64,10 @@ def test_occlusion_is_captums() -> None:
     from captum.attr import Occlusion
 
     network, steps = small_model(1, model={"cell": "gru"}), picture()
-    own = occluded(network, steps, 1, Rows(size=8))
-    oracle = Occlusion(lambda x: evidence_of(network, x, 1)).attribute(steps[None], (1, 1), 1, baselines=0.0)
+    own = occluded(network, steps, ClassEvidence(1), Rows(size=8))
+    oracle = Occlusion(lambda x: evidence_of(network, x, ClassEvidence(1))).attribute(
+        steps[None], (1, 1), 1, baselines=0.0
+    )
     assert own.steps is None
     assert torch.allclose(own.parts, oracle[0].float(), atol=1e-5)
 
@@ -73,18 +75,20 @@ def test_occlusion_is_captums() -> None:
 def test_occlusion_of_a_clip_covers_a_square_in_all_frames() -> None:
     network = small_model(1, sequence={"kind": "frames", "size": 8})
     steps = torch.randn(4, 64, generator=torch.Generator().manual_seed(0))
-    found = occluded(network, steps, 0, Frames(size=8))
+    found = occluded(network, steps, ClassEvidence(0), Frames(size=8))
     covered = steps.clone()
     covered[:, 9] = 0
     without = steps.clone()
     without[2] = 0
-    whole = evidence_of(network, steps[None], 0)
+    whole = evidence_of(network, steps[None], ClassEvidence(0))
     assert found.parts.shape == (8, 8) and found.steps is not None and found.steps.shape == (4,)
     with torch.no_grad():
         assert float(found.parts[1, 1]) == pytest.approx(
-            float(whole - evidence_of(network, covered[None], 0))
+            float(whole - evidence_of(network, covered[None], ClassEvidence(0)))
         )
-        assert float(found.steps[2]) == pytest.approx(float(whole - evidence_of(network, without[None], 0)))
+        assert float(found.steps[2]) == pytest.approx(
+            float(whole - evidence_of(network, without[None], ClassEvidence(0)))
+        )
 
 
 def test_occlusion_of_a_record_covers_a_variable() -> None:
@@ -92,10 +96,12 @@ def test_occlusion_of_a_record_covers_a_variable() -> None:
     told = {name: {"centre": 0.0, "scale": 1.0} for name in variables}
     network = small_model(1, sequence={"kind": "steps", "variables": told})
     steps = torch.randn(5, 6, generator=torch.Generator().manual_seed(0))
-    found = occluded(network, steps, 0, Steps(variables=variables))
+    found = occluded(network, steps, ClassEvidence(0), Steps(variables=variables))
     covered = steps.clone()
     covered[:, [1, 3, 5]] = 0
-    lost = evidence_of(network, steps[None], 0) - evidence_of(network, covered[None], 0)
+    lost = evidence_of(network, steps[None], ClassEvidence(0)) - evidence_of(
+        network, covered[None], ClassEvidence(0)
+    )
     assert found.parts.shape == (2,)
     assert float(found.parts[1]) == pytest.approx(float(lost.detach()), abs=1e-6)
 
@@ -103,7 +109,7 @@ def test_occlusion_of_a_record_covers_a_variable() -> None:
 def test_evidence_is_the_log_odds() -> None:
     logits = torch.tensor([[0.2, -1.0, 0.7]])
     share = logits.softmax(1)[0, 2]
-    assert float(evidence(logits, 2)) == pytest.approx(float((share / (1 - share)).log()), abs=1e-6)
+    assert float(log_odds(logits, 2)) == pytest.approx(float((share / (1 - share)).log()), abs=1e-6)
 
 
 @pytest.mark.parametrize("layers", [1, 2])
@@ -156,9 +162,11 @@ def test_occlusion_of_a_record_covers_one_category_after_the_other() -> None:
     told = {"kind": "steps", "variables": variables, "categories": {"pain": [1, 2]}}
     study = small_study(sequence=told)
     network, steps = small_model(1, sequence=told), torch.ones(2, 9)
-    found = occluded(network, steps, 0, study.sequence)
+    found = occluded(network, steps, ClassEvidence(0), study.sequence)
     covered = steps.clone()
     covered[:, [2, 5, 8]] = 0
-    lost = evidence_of(network, steps[None], 0) - evidence_of(network, covered[None], 0)
+    lost = evidence_of(network, steps[None], ClassEvidence(0)) - evidence_of(
+        network, covered[None], ClassEvidence(0)
+    )
     assert found.parts.shape == (3,)
     assert float(found.parts[2]) == pytest.approx(float(lost.detach()), abs=1e-6)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from client.explaining import explain, render, write_overlay
+from client.explaining import Wanted, explain, render, write_overlay
 from client.explaining.pictures import overlaid, sheet
 from client.predicting import Given, Refused
 from common.errors import InputBlank, TaskNotServed
@@ -38,8 +38,8 @@ def case(count: int, width: int, name: str = EVIL) -> Given:
         ({"kind": "patches", "size": 8, "patch": 4}, (4, 16), 3),
         ({"kind": "slices", "size": 8}, (3, 64), 3),
         ({"kind": "frames", "size": 8}, (5, 64), 3),
-        (RECORDS, (6, 3), 0),
-        ({**RECORDS, "categories": {"pain": [1, 4]}}, (6, 9), 0),
+        (RECORDS, (6, 3), 1),
+        ({**RECORDS, "categories": {"pain": [1, 4]}}, (6, 9), 1),
     ],
 )
 def test_every_kind_of_sequence_has_a_page(
@@ -54,7 +54,7 @@ def test_every_kind_of_sequence_has_a_page(
     page = Page(html)
     assert sum(name == "img" for name, _ in page.elements) == images
     assert "stays in the hospital" in page.text and "input-blank" in page.text
-    assert f"called {found.answer.decision}" in page.text.lower()
+    assert f"called {found.question.answer.decision}" in page.text.lower()
     assert any("Rank correlation with fresh weights: everything" in row[0] for t in page.tables for row in t)
 
 
@@ -66,10 +66,10 @@ def test_a_category_is_named_with_its_number(tmp_path: Path) -> None:
 
 def test_a_class_can_be_chosen(tmp_path: Path) -> None:
     model = opened(tmp_path, small_study())
-    one, other = (explain(model, case(8, 8), name) for name in ("normal", "abnormal"))
+    one, other = (explain(model, case(8, 8), Wanted(name)) for name in ("normal", "abnormal"))
     assert one.attribution.evidence == pytest.approx(-other.attribution.evidence, abs=1e-5)
     with pytest.raises(TaskNotServed):
-        explain(model, case(8, 8), "unheard of")
+        explain(model, case(8, 8), Wanted("unheard of"))
 
 
 def test_fixed_features_are_not_explained(tmp_path: Path) -> None:
