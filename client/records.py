@@ -94,7 +94,7 @@ def _measured(
     """(T,) times at which something that the study names was measured, in order; (T, N) values or NaN."""
     missing = [variable for variable in sequence.names if variable not in variables]
     if missing:
-        raise CohortUnsuitable(f"the cohort lacks variables that the study names: {', '.join(missing)}")
+        raise CohortUnsuitable(f"the records lack variables that the study names: {', '.join(missing)}")
     places = [variables.index(name) for name in sequence.names]
     named = _believed(np.asarray(values, np.float32)[:, places], sequence)
     own = np.isfinite(named).any(axis=1)

@@ -13,10 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from common.metrics import EvaluationSums, Figure, sums_kind
+from common.metrics import LOSS, EvaluationSums, Figure, sums_kind
 from common.study import Study
-
-LOSS = Figure("loss", "Loss", higher_is_better=False, share=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,9 @@ from client.predicting.case import Given
 from client.predicting.contract import check_brightness, check_pictures, remarks_of
 from client.predicting.layout import Layout
 from client.predicting.rasters import case_of
+from client.sources.record_file import holds_records
 from client.tensors import Pictures, picture_steps
-from common.errors import ImageMissing, ImageUnreadable, InputWithoutSpacing
+from common.errors import ImageMissing, ImageUnreadable, InputOtherKind, InputWithoutSpacing
 from common.study import Frames, Slices, Study
 
 CLIP = "frames"
@@ -31,6 +32,8 @@ def array_case(path: Path, name: str, study: Study) -> Given:
     Raises:
         DataError: It cannot be read, or is not what the model reads.
     """
+    if holds_records(path):
+        raise InputOtherKind(f"records of measurements, where the model reads {study.sequence.kind}")
     array = _array(path)
     if not isinstance(study.sequence, Slices | Frames):
         if array.ndim == 3 and array.shape[2] not in (1, 3):

@@ -16,13 +16,14 @@ from client.predicting.case import Given
 from client.predicting.objects import is_dicom, object_cases
 from client.predicting.rasters import picture_case
 from client.predicting.tables import file_records, table_cases
-from common.errors import DataError, ImageMissing, NothingFound
+from common.errors import DataError, ImageMissing, InputOtherKind, NothingFound
 from common.study import Steps, Study
 
 Case = Given | Refused
 RASTERS = frozenset({".png", ".jpg", ".jpeg"})
 ARRAYS = frozenset({".npy", ".npz"})
 TABLES = (".csv", ".csv.gz")
+NIFTI = (".nii", ".nii.gz")
 Condition = tuple[str, str]
 
 
@@ -55,6 +56,8 @@ def _of(path: Path, study: Study, where: Sequence[Condition]) -> Iterator[Case]:
         yield from _records(path, str(path), study)
     elif (read := _reader(path)) is not None:
         yield attempted(str(path), lambda: read(path, str(path), study))
+    elif path.is_file() and path.name.lower().endswith(NIFTI):
+        yield Refused.of(str(path), InputOtherKind("NIfTI is not read: give its DICOM files, or an npz"))
     elif path.is_file():
         yield from object_cases([(str(path), path)], study)
     else:

@@ -18,8 +18,9 @@ from client.predicting.rasters import case_of, picture_case
 from client.predicting.recorded import record_given
 from client.predicting.stacks import stack_case, views_case
 from client.predicting.truth import Truth
-from client.sources.record_file import open_records
+from client.sources.record_file import holds_records, open_records
 from client.sources.views import views_of
+from common.errors import InputOtherKind
 from common.study import Frames, Slices, Steps, Study, Views
 
 
@@ -82,7 +83,11 @@ def named_case(place: Place, named: str, study: Study) -> Given:
         DataError: It cannot be read, or is not what the model reads.
     """
     if isinstance(study.sequence, Steps):
+        if place.file.suffix.lower() != ".npz":
+            raise InputOtherKind("a picture, where the model reads records of measurements")
         return _record(place, named, study)
+    if place.array is None and holds_records(place.file):
+        raise InputOtherKind(f"a record of measurements, where the model reads {study.sequence.kind}")
     if isinstance(study.sequence, Slices | Frames):
         return stack_case(place, named, study)
     if place.is_array:

@@ -6,6 +6,7 @@ measured, record after record; ``ends`` (C,) int64, where each record's steps en
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -57,9 +58,25 @@ def open_records(path: Path) -> RecordFile:
         ImageUnreadable: It cannot be read at all.
     """
     try:
-        return _opened(path, path.stat().st_mtime_ns)
+        modified_ns = path.stat().st_mtime_ns
+        if path.suffix.lower() != ".npz":
+            raise RecordsInvalid(
+                f"{path.name} is no file of records, which the study reads; these end in .npz"
+            )
+        return _opened(path, modified_ns)
     except OSError:
         raise ImageMissing(f"{path} does not exist or cannot be opened") from None
+
+
+def holds_records(path: Path) -> bool:
+    """Whether a file is one of records, by the names of its arrays; it may be broken all the same."""
+    if path.suffix.lower() != ".npz":
+        return False
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {f"{name}.npy" for name in ARRAYS} <= set(archive.namelist())
+    except (zipfile.BadZipFile, OSError):
+        return False  # whoever reads it says what is wrong with it
 
 
 def write_records(path: Path, variables: Sequence[str], records: Sequence[Record]) -> None:

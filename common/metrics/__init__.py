@@ -11,7 +11,7 @@ from common.metrics.reliability import CALIBRATION_BINS
 from common.metrics.risk import RiskSums
 from common.metrics.several_labels import SeveralLabelsSums
 from common.metrics.subgroups import Subgroups
-from common.metrics.sums import EvaluationSums, Figure
+from common.metrics.sums import LOSS, EvaluationSums, Figure
 
 __all__ = [
     "CALIBRATION_BINS",
@@ -20,6 +20,7 @@ __all__ = [
     "EvaluationSums",
     "Figure",
     "GenerationSums",
+    "LOSS",
     "Metrics",
     "Ranking",
     "SeveralLabelsSums",

@@ -104,7 +104,7 @@ class DetectionSums(EvaluationSums):
     FIGURES: ClassVar[tuple[Figure, ...]] = (
         Figure("map50", "mAP at IoU 0.5"),
         Figure("map30", "mAP at IoU 0.3"),
-        Figure("froc", "FROC, mean sensitivity"),
+        Figure("froc", "FROC, mean sensitivity", brief="FROC"),
     )
 
     searched: Array

@@ -39,9 +39,9 @@ class RiskSums(ClassificationSums):
     FIGURES: ClassVar[tuple[Figure, ...]] = (
         Figure("auroc", "AUROC"),
         Figure("auprc", "AUPRC"),
-        Figure("auroc_quarter", "AUROC at a quarter"),
-        Figure("auroc_half", "AUROC at half"),
-        Figure("auroc_three_quarters", "AUROC at three quarters"),
+        Figure("auroc_quarter", "AUROC at a quarter", brief="AUROC at 1/4"),
+        Figure("auroc_half", "AUROC at half", brief="at 1/2"),
+        Figure("auroc_three_quarters", "AUROC at three quarters", brief="at 3/4"),
         Figure("concordance", "Concordance"),
         Figure("sensitivity_strict", "Sensitivity at 90 % specificity"),
         Figure("specificity_strict", "Specificity at 90 % sensitivity"),

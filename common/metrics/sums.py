@@ -56,6 +56,10 @@ class Figure:
         return value - other if self.higher_is_better else other - value
 
 
+LOSS = Figure("loss", "Loss", higher_is_better=False, share=False)
+"""Every task has it."""
+
+
 def _nobody() -> Array:
     return np.zeros(0, dtype=np.int64)
 

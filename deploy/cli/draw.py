@@ -48,9 +48,11 @@ def draw(
     from client.predicting.drawing import drawn_pictures, sheet_of, true_pictures
     from common.files import write_atomically
 
+    conditions = options.pairs(where, "--where")
+    if conditions and beside is None:
+        raise typer.BadParameter("chooses among the pictures of --beside", param_hint="--where")
     opened = open_model(model, choose_device(device))
     drawn = drawn_pictures(opened, count, of or (), seed, temperature)
-    conditions = options.pairs(where, "--where")
     true = None if beside is None else true_pictures(opened, beside, count, conditions)
     write_atomically(out, png_of(sheet_of(drawn, true)), mode=0o666 if beside is None else 0o600)
     told = {"out": str(out), "rows": list(drawn), "count": count, "seed": seed, "temperature": temperature}

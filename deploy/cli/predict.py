@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -194,6 +195,8 @@ def _tell(
         return
     columns, rows = to_rows(results)
     _show(columns, rows)
+    for line in _reasons(results):
+        typer.echo(line)
     calibrated = (
         "its probabilities are calibrated"
         if model.calibration is not None
@@ -206,6 +209,17 @@ def _tell(
     typer.echo("Research software: no diagnosis follows from this alone.")
     if out is not None:
         typer.echo(f"wrote {out}")
+
+
+def _reasons(results: Sequence[Told]) -> Iterator[str]:
+    """Why cases were refused, each reason once: the table has room for its code alone."""
+    refused = Counter(
+        (told["code"], told["message"], told["hint"])
+        for result in results
+        if (told := result.document.get("refused"))
+    )
+    for (code, message, hint), count in refused.items():
+        yield f"refused {code} ({count} {'case' if count == 1 else 'cases'}): {message} {hint}"
 
 
 def _show(columns: list[str], rows: list[dict[str, str]]) -> None:

@@ -25,13 +25,14 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from common.metrics import Figure
+from common.metrics import LOSS, Figure
+from common.page.wording import plural
 from deploy.engines import EVIDENCE
 from server.record import read_run
 from server.report.measures import imbalance, measures
-from server.report.scores import LOSS, figures_of
+from server.report.scores import figures_of
 from server.report.stopping import stopping_words
-from server.report.subgroups import gap, groups_of
+from server.report.subgroups import gap, groups_of, least_told
 
 LOOK_S = 0.2
 Step = Callable[[str], None]
@@ -103,7 +104,7 @@ class _Display:
             line = _round_line(entry, total, figures_of(run))
             self._bar.update(self._task, description=line, total=total, completed=self._shown)
             if not self._console.is_terminal:
-                self._console.print(line)
+                self._console.print(line, soft_wrap=True)
 
 
 def _round_line(entry: Mapping[str, Any], total: int, figures: Sequence[Figure]) -> str:
@@ -129,7 +130,7 @@ def show_summary(run: Mapping[str, Any], out: Path) -> None:
     """The final figures and where everything is, on stdout."""
     console = Console(highlight=False, markup=False)
     sites = run["final"]["sites"]
-    title = f"{run['study']['study']['name']} after {run['final']['round']} rounds, on test cases"
+    title = f"{run['study']['study']['name']} after {plural(run['final']['round'], 'round')}, on test cases"
     table = Table(title=Text(title), box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("", no_wrap=True)
     spent = _spent(run)
@@ -199,7 +200,7 @@ def _calibrated(run: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _by_subgroup(run: Mapping[str, Any]) -> Iterator[str]:
-    """Whom the model serves worst and best, by the figure that speaks for it, in one line."""
+    """Whom the model serves worst and best, by the figure that speaks for it; and of whom nobody knows."""
     figure, kinds = figures_of(run)[0], groups_of(run)
     found = {kind: told for kind, groups in kinds.items() if (told := gap(figure, groups))}
     parts = (
@@ -208,6 +209,9 @@ def _by_subgroup(run: Mapping[str, Any]) -> Iterator[str]:
     )
     if found:
         yield f"{figure.spoken} {'; '.join(parts)}"
+    if unknown := [kind for kind in kinds if kind not in found]:
+        few = f"fewer than two groups of {least_told(run)} patients at a site"
+        yield f"nothing to compare by {', '.join(unknown)}: {few}"
 
 
 def _notes(run: Mapping[str, Any]) -> Iterator[str]:

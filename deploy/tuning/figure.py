@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from statistics import NormalDist, stdev
 
 from common.errors import InvalidValue
-from common.metrics import EvaluationSums, Figure, sums_kind
+from common.metrics import LOSS, EvaluationSums, Figure, sums_kind
 from common.study import Study
-
-LOSS = Figure("loss", "Loss", higher_is_better=False, share=False)
 
 
 @dataclass(frozen=True, slots=True)

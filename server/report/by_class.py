@@ -8,7 +8,12 @@ from common.page.wording import number
 from server.report.cells import score
 from server.report.record import Run
 
-_TITLES = {"specificity": "Specificity", "dice_deviation": "Dice, standard deviation"}
+_TITLES = {
+    "specificity": "Specificity",
+    "dice_deviation": "Dice, standard deviation",
+    "ap50": "AP at IoU 0.5",
+    "ap30": "AP at IoU 0.3",
+}
 _MOST = 50
 
 
@@ -21,7 +26,7 @@ def by_class(run: Run) -> Markup | None:
     present = {key for told in pooled.by_class.values() for key in told}
     keys = [key for key in titles if key in present]
     counted = bool(pooled.labels)
-    columns = [Column("Class"), *([Column(f"Test {run.cases}")] if counted else [])]
+    columns = [Column("Class"), *([Column(f"Test {run.counted}")] if counted else [])]
     columns += [Column(titles[key]) for key in keys]
     rows = [
         Row(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from common.metrics import Figure
+from common.metrics import LOSS, Figure
 from common.page.markup import Markup, joined, tag
 from common.page.tables import Column, Row, folded, table
 from common.page.wording import metric
@@ -16,7 +16,7 @@ from server.report import marks
 from server.report.charts import Axis, Chart, Series, drawing, rounds_axis, thinned, values_axis
 from server.report.intervals import spread
 from server.report.record import Run
-from server.report.scores import LOSS, Evaluation
+from server.report.scores import Evaluation
 
 POOLED = "All sites together"
 _MEDIAN = "Median of the sites"

@@ -145,8 +145,7 @@ class Run:
     @property
     def is_classification(self) -> bool:
         """Whether every case has one class."""
-        task = self.document["study"]["study"].get("task", "classification")
-        return bool(task == "classification") and not self.has_several_labels
+        return self.task == "classification" and not self.has_several_labels
 
     @property
     def case(self) -> str:
@@ -157,6 +156,16 @@ class Run:
     def cases(self) -> str:
         """The same of several."""
         return f"{self.case}s"
+
+    @property
+    def counted(self) -> str:
+        """What a test counts of each class: cases, or in a detection the boxes that are to be found."""
+        return "boxes" if self.task == "detection" else self.cases
+
+    @property
+    def task(self) -> str:
+        """What the study asks of its models."""
+        return str(self.document["study"]["study"].get("task", "classification"))
 
 
 def parse_run(document: Object) -> Run:

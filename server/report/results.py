@@ -25,7 +25,7 @@ def results(run: Run) -> Markup | None:
     labels = ["Site", f"Test {run.cases}", *(figure.title for figure in run.figures)]
     columns = [Column(label) for label in labels]
     if latest.pooled.labels:
-        columns.append(Column(f"Test {run.cases} per class", words=True))
+        columns.append(Column(f"Test {run.counted} per class", words=True))
     shown = _shown(run, latest)
     rows = [_row(run, name, latest.sites[name]) for name in shown]
     rows += _spread_rows(run, latest) if len(shown) < len(latest.sites) else []

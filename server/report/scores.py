@@ -15,9 +15,6 @@ from common.metrics import ClassificationSums, Figure
 Number = float | None
 Object = Mapping[str, Any]
 
-LOSS = Figure("loss", "Loss", higher_is_better=False, share=False)
-"""Every task has it."""
-
 _LATER = frozenset({"auprc"})
 """Figures of a classification that documents of the first release have not."""
 

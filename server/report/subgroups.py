@@ -9,6 +9,7 @@ from common.metrics import Figure
 from common.page.markup import Markup, joined, tag
 from common.page.tables import Column, Row, table
 from common.page.wording import metric, number
+from common.study import Federation
 from server.report.cells import score
 from server.report.intervals import interval
 from server.report.record import Run
@@ -45,6 +46,12 @@ def groups_of(document: Object) -> dict[str, dict[str, Scores]]:
     """Scores by kind of subgroup and name of the group; empty where the study asked for none."""
     told = (document["final"] or {}).get("subgroups") or {}
     return {kind: {name: scores_of(groups[name]) for name in groups} for kind, groups in told.items()}
+
+
+def least_told(document: Object) -> int:
+    """The fewest patients of a subgroup that a site tells; it stands in no study that leaves it as it is."""
+    told: int = document["study"]["federation"].get("min_cell", Federation.model_fields["min_cell"].default)
+    return told
 
 
 def subgroups(run: Run) -> Markup | None:
@@ -107,8 +114,8 @@ def _missing(run: Run, groups: Mapping[str, Scores]) -> str | None:
 
 
 def _rule(run: Run) -> str:
-    least = run.document["study"]["federation"].get("min_cell", 10)
+    least = number(least_told(run.document))
     return (
-        f"A site tells no subgroup of fewer than {number(least)} patients, and keeps back others that would "
+        f"A site tells no subgroup of fewer than {least} patients, and keeps back others that would "
         "give such a one away."
     )

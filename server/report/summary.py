@@ -80,7 +80,9 @@ def model_words(run: Run) -> str:
     both = "bidirectional " if model["bidirectional"] else ""
     stack = f"{both}{str(model['cell']).upper()}, {plural(model['hidden'], 'hidden unit')}"
     encoder = "" if model["encoder"] == "none" else f", after the encoder {model['encoder']}"
-    return f"{stack}, {plural(model['layers'], 'layer')}{encoder}; pooling over time: {model['pooling']}"
+    layered = f"{stack}, {plural(model['layers'], 'layer')}{encoder}"
+    # Other tasks say something of every step, and pool none.
+    return f"{layered}; pooling over time: {model['pooling']}" if run.task == "classification" else layered
 
 
 def _model(run: Run) -> Object:
@@ -111,8 +113,8 @@ def _reached(run: Run) -> str:
     tested = f"on {plural(pooled.n, f'test {run.case}')}" + (" of all sites" if len(run.sites) > 1 else "")
     value = metric(pooled.value(run.headline.key), 2)
     if run.final:
-        return f"{tested} the shared model reaches {name} {value}."
-    return f"{tested} the shared model had reached {name} {value} after round {run.latest.round}."
+        return f"{tested} the shared model's {name} is {value}."
+    return f"{tested} the shared model's {name} was {value} after round {run.latest.round}."
 
 
 def _compared(run: Run) -> str:

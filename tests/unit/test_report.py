@@ -71,9 +71,9 @@ class TestEveryPage:
 
 def test_first_sentence(completed: Page) -> None:
     assert (
-        "Three sites trained a GRU together for 30 rounds; on 400 test images of all sites the shared model "
-        "reaches AUROC 0.88. Alone, each site's own model reached 0.60 to 0.74; all data pooled in one place "
-        "would have reached 0.91."
+        "Three sites trained a GRU together for 30 rounds; on 400 test images of all sites the shared "
+        "model's AUROC is 0.88. Alone, each site's own model reached 0.60 to 0.74; all data pooled in one "
+        "place would have reached 0.91."
     ) in completed.text
 
 
@@ -188,7 +188,7 @@ def test_failed_run_says_what_to_do() -> None:
     assert "This run failed after 11 of 30 rounds" in page.text
     assert error["code"] in page.text and error["message"] in page.text
     assert error["hint"].replace("`", "") in page.text
-    assert "had reached AUROC 0.83 after round 10" in page.text
+    assert "the shared model's AUROC was 0.83 after round 10" in page.text
     assert "Results so far (round 10)" in page.text
 
 
@@ -231,7 +231,7 @@ def test_multiclass() -> None:
 def test_accuracy_speaks_where_auroc_is_undefined() -> None:
     run = sample("completed")
     run["final"]["pooled"].update(auroc=None, roc={"pneumonia": {"fpr": [], "tpr": []}})
-    assert "the shared model reaches accuracy 0.79" in Page(render(run, TOML)).text
+    assert "the shared model's accuracy is 0.79" in Page(render(run, TOML)).text
 
 
 # Privacy

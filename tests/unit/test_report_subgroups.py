@@ -65,6 +65,12 @@ def test_the_terminal_has_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines == ["AUROC 0.610 (<b>M</b>) to 0.900 (F) by sex"]
 
 
+def test_the_terminal_says_what_could_not_be_compared(capsys: pytest.CaptureFixture[str]) -> None:
+    show_summary(shown(), Path("/somewhere"))
+    said = " ".join(capsys.readouterr().out.split())
+    assert "nothing to compare by scanner: fewer than two groups of 12 patients at a site" in said
+
+
 def test_the_model_card_has_a_table_a_kind(tmp_path: Path) -> None:
     found = shown()["final"]["subgroups"]
     study = small_study()

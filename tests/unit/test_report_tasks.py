@@ -65,7 +65,7 @@ def test_the_document_is_valid_and_the_page_whole(task: str) -> None:
     page = Page(html)
     figures, _, case = KINDS[task]
     assert page.tables[0][0] == ["Site", f"Test {case}s", *(figure.title for figure in figures)]
-    assert f"on 400 test {case}s of all sites the shared model reaches {figures[0].spoken}" in page.text
+    assert f"on 400 test {case}s of all sites the shared model's {figures[0].spoken} is" in page.text
     assert ("image" in page.text) == (case == "image")
     for absent in ("F1", "cross-entropy", "Confusion matrix", "Accuracy"):
         assert absent not in page.text
@@ -105,6 +105,21 @@ def test_the_terminal_shows_the_task_s_figures(task: str, capsys: pytest.Capture
     table = capsys.readouterr().out
     assert all(figure.heading in table for figure in figures) and "ECE" not in table
     assert f"{run['final']['pooled'][figures[0].key]:.3f}" in table
+
+
+def test_a_detection_counts_boxes_and_tells_each_class_apart() -> None:
+    run = made_up("segmentation")
+    run["study"]["study"]["task"], run["study"]["sequence"]["kind"] = "detection", "frames"
+    for scores in (run["final"]["pooled"], *run["final"]["sites"].values()):
+        scores |= {"labels": {"nodule": 61}, "ap50_by_class": {"nodule": 0.811}}
+    (found,) = [table for table in Page(render(run, "")).tables if table[0][0] == "Class"]
+    assert found == [["Class", "Test boxes", "AP at IoU 0.5"], ["nodule", "61", "0.811"]]
+
+
+def test_pooling_is_named_where_there_is_any() -> None:
+    completed = (HERE / "samples" / "run_completed.json").read_text(encoding="utf-8")
+    assert "pooling over time" in Page(render(json.loads(completed), "")).text
+    assert "pooling over time" not in Page(render(made_up("segmentation"), "")).text
 
 
 def test_words_within_a_sentence() -> None:

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from common.errors import InvalidValue
-from common.metrics import EvaluationSums, Figure
+from common.metrics import LOSS, EvaluationSums, Figure
 from common.metrics.classification import ClassificationSums
 from common.study import digest, parse_study
 from server.report.stopping import stopping_words
-from server.stopping import LOSS, Patience, Standing
+from server.stopping import Patience, Standing
 from tests.unit.conftest import small_study
 
 HIGH = Figure("auroc", "AUROC")

@@ -264,6 +264,16 @@ def test_draw(tmp_path: Path) -> None:
     assert RUNNER.invoke(app, given).exit_code == 0 and sheet.read_bytes() == first
     assert RUNNER.invoke(app, [*given, "--of", "coarse"]).exit_code == 0 and sheet.read_bytes() != first
     assert RUNNER.invoke(app, [*given, "--of", "nobody"]).exit_code != 0
+    assert RUNNER.invoke(app, [*given, "--where", "split=test"]).exit_code == 2  # of which manifest?
+
+
+def test_the_terminal_says_once_why_cases_are_refused(tmp_path: Path) -> None:
+    made = bench(tmp_path, RISK)
+    (tmp_path / "p.csv").write_text("path,site,patient_id,split,label\na.png,s,p,test,0\nb.png,s,q,test,0\n")
+    done = RUNNER.invoke(app, ["predict", str(made.run), str(tmp_path / "p.csv")])
+    assert done.exit_code == 4
+    (said,) = [line for line in done.stdout.splitlines() if line.startswith("refused ")]
+    assert said.startswith("refused input-other-kind (2 cases): ") and "records of measurements" in said
 
 
 def test_true_pictures_stand_below_those_drawn(tmp_path: Path) -> None:

@@ -23,12 +23,20 @@ SEQUENCES: dict[str, dict[str, Any]] = {
     "patches": {"kind": "patches", "size": 64, "patch": 32},
     "slices": {"kind": "slices", "size": 32},
     "frames": {"kind": "frames", "size": 32},
+    "views": {"kind": "views", "size": 32},
     "steps": {
         "kind": "steps",
         "variables": {"HR": {"centre": 80, "scale": 20}, "pH": {"centre": 7.4, "scale": 0.1}},
     },
 }
-LENGTHS = {"rows": [32] * 3, "patches": [4] * 3, "slices": [3, 1, 2], "frames": [3, 1, 2], "steps": [2, 5, 1]}
+LENGTHS = {
+    "rows": [32] * 3,
+    "patches": [4] * 3,
+    "slices": [3, 1, 2],
+    "frames": [3, 1, 2],
+    "views": [3, 1, 2],
+    "steps": [2, 5, 1],
+}
 """Of three cases; one picture read in rows or patches is always read to its end."""
 
 TABLES: dict[str, dict[str, dict[str, Any]]] = {}

@@ -15,6 +15,7 @@ from client.images import read_image
 from client.manifest import Row, write_manifest
 from client.predicting import Given, Refused, read_inputs
 from client.sources import ManifestSource
+from client.sources.record_file import write_records
 from client.tensors import Pictures, picture_steps
 from common.errors import NothingFound
 from common.study import Study
@@ -172,11 +173,24 @@ def test_other_refusals(tmp_path: Path) -> None:
     assert refused(tmp_path / "clip.npy", small_study()) == "input-many-frames"
     (tmp_path / "text.txt").write_text("no picture")
     assert refused(tmp_path / "text.txt", small_study()) == "not-dicom"
+    (tmp_path / "scan.nii.gz").write_bytes(b"no DICOM either")
+    assert refused(tmp_path / "scan.nii.gz", small_study()) == "input-other-kind"
     assert refused(tmp_path / "absent.png", small_study()) == "image-missing"
     laid(tmp_path / "d", [picture("Anna")])
     assert (
         refused(tmp_path / "d" / "IM0000", small_study(data={"modality": ["US"]})) == "image-wrong-modality"
     )
+
+
+def test_records_and_pictures_are_told_apart(tmp_path: Path) -> None:
+    record = np.array([0.0, 60.0]), np.ones((2, 1), np.float32)
+    write_records(tmp_path / "r.npz", ["x"], [record])
+    np.save(tmp_path / "a.npy", NOISE.integers(0, 255, (16, 16), dtype=np.uint8))
+    steps = {"kind": "steps", "variables": {"x": {"centre": 0.0, "scale": 1.0}}}
+    for name, sequence in (("r.npz#0", {"kind": "rows", "size": 8}), ("a.npy", steps)):
+        write_manifest(tmp_path / "m.csv", [Row(name, "site", "patient", "train", "0", 1)])
+        assert refused(tmp_path / "m.csv", small_study(sequence=sequence)) == "input-other-kind"
+    assert refused(tmp_path / "r.npz", small_study()) == "input-other-kind"
 
 
 def test_one_refusal_does_not_stop_the_others(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from common.metrics import LOSS
 from common.study import Study, load_study
-from deploy.tuning.figure import LOSS, Score, figure_of
+from deploy.tuning.figure import Score, figure_of
 from deploy.tuning.page import render, sentences
 from deploy.tuning.trial import GIVEN, Trial
 from deploy.tuning.tuned import Tuned, as_tried, short_names
