@@ -149,14 +149,14 @@ def test_what_ends_a_process_costs_one_item(item: Behaviour, reason: Reason) -> 
 @pytest.mark.parametrize("item", [("stop", 60.0), ("spin", None)])
 def test_what_takes_too_long_is_ended(item: Behaviour) -> None:
     start = time.monotonic()
-    found = run([("echo", 1), item, ("echo", 2)], 1, time_s=0.3)
+    found = run([("echo", 1), item, ("echo", 2)], 1, time_s=1.5)
     assert [result if i != item else why(result) for i, result in found] == [1, Reason.hung, 2]
-    assert 0.3 <= time.monotonic() - start < 5
+    assert 1.5 <= time.monotonic() - start < 30
 
 
 def test_some_items_may_take_longer() -> None:
-    with WorkerPool(behave, 1, Limits(0.2), lambda item: item[1]).running() as pool:
-        ((_, result),) = pool.map([("stop", 0.5)])
+    with WorkerPool(behave, 1, Limits(0.5), lambda item: item[1]).running() as pool:
+        ((_, result),) = pool.map([("stop", 1.5)])
         assert result is None
 
 
@@ -205,7 +205,7 @@ def test_workers_say_nothing_and_write_nothing(tmp_path: Path, capfd: pytest.Cap
 def test_nothing_is_left_of_the_processes() -> None:
     before = {path.name for path in Path("/proc").iterdir() if path.name.isdecimal()}
     items: list[Behaviour] = [("pid", n) for n in range(4)]
-    found = run([*items, ("abort", None), ("stop", 60.0), *items], 1, time_s=0.3)
+    found = run([*items, ("abort", None), ("stop", 60.0), *items], 1, time_s=1.5)
     pids = {result for item, result in found if item[0] == "pid"}
     assert len(pids) == 2 and not before & set(map(str, pids))
     assert all(gone(pid) for pid in pids)
