@@ -75,8 +75,57 @@ class LazyWeights(Mapping[str, NDArray[Any]], ABC):
         return values.reshape(spec.shape)
 
 
-class StoredWeights(LazyWeights):
-    """The weights in a safetensors file, in the order of their names.
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an array lies in a file, in C order: what it is, and the byte at which it begins."""
+
+    spec: ArraySpec
+    begin: int
+
+
+class FileWeights(LazyWeights):
+    """The weights at known places of a file, in the order of their names.
+
+    Args:
+        path: The file, which must not change while this is used.
+        places: Where they lie.
+    """
+
+    def __init__(self, path: Path, places: Mapping[str, Place]) -> None:
+        self.path = path
+        self._places = dict(sorted(places.items()))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def spec(self, name: str) -> ArraySpec:
+        """What an array is."""
+        return self._places[name].spec
+
+    def piece(self, name: str, start: int, stop: int) -> NDArray[Any]:
+        """Some of an array's values, in C order.
+
+        Raises:
+            WeightsDamaged: They cannot be read any more.
+        """
+        place = self._places[name]
+        dtype = place.spec.dtype
+        values: NDArray[Any] = np.empty(stop - start, dtype)
+        try:
+            with self.path.open("rb", buffering=0) as file:
+                file.seek(place.begin + start * dtype.itemsize)
+                if file.readinto(values.view(np.uint8).data if values.size else b"") != values.nbytes:
+                    raise WeightsDamaged(f"{self.path} is cut short")
+        except OSError as error:
+            raise WeightsDamaged(f"{self.path}: {error}") from None
+        return values
+
+
+class StoredWeights(FileWeights):
+    """The weights in a safetensors file.
 
     Args:
         path: The file, which must not change while this is used.
@@ -86,38 +135,10 @@ class StoredWeights(LazyWeights):
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
         try:
-            self._specs, self._places = _read_header(path)
+            super().__init__(path, _read_header(path))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise WeightsDamaged(f"{path}: {error}") from None
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._specs)
-
-    def __len__(self) -> int:
-        return len(self._specs)
-
-    def spec(self, name: str) -> ArraySpec:
-        """What an array is."""
-        return self._specs[name]
-
-    def piece(self, name: str, start: int, stop: int) -> NDArray[Any]:
-        """Some of an array's values, in C order.
-
-        Raises:
-            WeightsDamaged: They cannot be read any more.
-        """
-        dtype = self._specs[name].dtype
-        values: NDArray[Any] = np.empty(stop - start, dtype)
-        try:
-            with self.path.open("rb", buffering=0) as file:
-                file.seek(self._places[name] + start * dtype.itemsize)
-                if file.readinto(values.view(np.uint8).data if values.size else b"") != values.nbytes:
-                    raise WeightsDamaged(f"{self.path} is cut short")
-        except OSError as error:
-            raise WeightsDamaged(f"{self.path}: {error}") from None
-        return values
 
 
 class Moved(LazyWeights):
@@ -269,21 +290,20 @@ def _metadata(about: Mapping[str, str]) -> dict[str, str]:
     return {"consilium": short, **{key: about[key] for key in sorted(about) if "." in key}}
 
 
-def _read_header(path: Path) -> tuple[dict[str, ArraySpec], dict[str, int]]:
-    """What arrays a file holds, by name in order, and where each begins."""
+def _read_header(path: Path) -> dict[str, Place]:
+    """What arrays a file holds, by name, and where each begins."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
         if length > _MOST_HEADER_BYTES:
             raise ValueError("not a safetensors file")
         described = json.loads(file.read(length))
         total = os.fstat(file.fileno()).st_size
-    start, specs, places = _LENGTH_BYTES + length, {}, {}
+    start, places = _LENGTH_BYTES + length, {}
     described.pop("__metadata__", None)
-    for name in sorted(described):
-        row = described[name]
+    for name, row in described.items():
         spec = ArraySpec(np.dtype(_DTYPES[row["dtype"]]), tuple(row["shape"]))
         begin, end = row["data_offsets"]
         if end - begin != spec.size * spec.dtype.itemsize or start + end > total:
             raise ValueError("cut short, or not a safetensors file")
-        specs[name], places[name] = spec, start + begin
-    return specs, places
+        places[name] = Place(spec, start + begin)
+    return places

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Protocol
 
 from common.errors import WeightsDamaged
 from common.files import unwritable
-from common.weights import StoredWeights, Weights, digest, save_weights
+from common.weights import FileWeights, Place, StoredWeights, Weights, digest, save_weights
 
 CHECKPOINTS = "checkpoints"
 
@@ -114,19 +114,20 @@ class ModelFiles:
         return verified(self._folder / self.name(number), known, FROM_BACKUP)
 
 
-def verified(path: Path, known: str, hint: str) -> StoredWeights:
+def verified(path: Path, known: str, hint: str, places: Mapping[str, Place] | None = None) -> FileWeights:
     """The arrays in a file whose digest is known.
 
     Args:
         path: The file.
         known: The digest.
         hint: What to do where it is not what was written.
+        places: Where they lie in it; None if it is a safetensors file, which says so itself.
 
     Raises:
         WeightsDamaged: It is not.
     """
     try:
-        stored = StoredWeights(path)
+        stored = StoredWeights(path) if places is None else FileWeights(path, places)
         if digest(stored) == known:
             return stored
     except WeightsDamaged as error:

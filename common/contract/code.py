@@ -76,6 +76,7 @@ TOUCHES_DATA: tuple[str, ...] = (
     "common/link/records.py",
     "common/link/running.py",
     "common/link/seen.py",
+    "common/mapped.py",
     "common/metrics/",
     "common/migrating.py",
     "common/models/",

@@ -15,7 +15,6 @@ Invariants, with any process killed at any moment and several of them at work in
 from __future__ import annotations
 
 import hashlib
-import mmap
 import os
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -29,6 +28,7 @@ from common.chain import locked, sync_folder
 from common.errors import BlobRefused
 from common.link.blob_folder import MOST_BLOBS, BlobFolder, total_of, unlink_unused
 from common.link.running import Piece, Running
+from common.mapped import MappedFile
 
 Parts = Sequence[Piece]
 T = TypeVar("T")
@@ -134,7 +134,7 @@ class BlobStore:
             raise BlobRefused(f"blob {digest[:12]} is not in the store") from None
 
     def read(self, digest: str) -> memoryview:
-        """The blob's bytes, mapped into memory.
+        """The blob's bytes, a :class:`common.mapped.MappedFile`: arrays over them know where they lie.
 
         They are hashed at the first time, unless they were when this store wrote them, and again whenever the
         file was touched since.
@@ -146,7 +146,8 @@ class BlobStore:
         try:
             with path.open("rb") as file:
                 status = os.fstat(file.fileno())
-                view = _mapped(file.fileno(), status.st_size)
+                # None can be mapped of an empty one.
+                view = memoryview(MappedFile.of(file, path) if status.st_size else b"")
         except OSError:
             raise BlobRefused(f"blob {digest[:12]} is not in the store or cannot be read") from None
         stamp = _stamp(status)
@@ -330,11 +331,6 @@ def _cut(view: memoryview, sizes: Iterator[int]) -> Iterator[memoryview]:
         size = next(sizes)
         yield view[:size]
         view = view[size:]
-
-
-def _mapped(handle: int, size: int) -> memoryview:
-    """The file's bytes; none can be mapped of an empty one."""
-    return memoryview(mmap.mmap(handle, size, access=mmap.ACCESS_READ) if size else b"")
 
 
 def _stamp(status: os.stat_result) -> _Stamp:

@@ -18,7 +18,7 @@ from server.journal.postgresql import Postgresql
 from server.journal.sealed import RESTORE, damaged
 from server.journal.tables import metadata
 
-SCHEMA = "0001"
+SCHEMA = "0002"
 
 
 class Database(common.database.Database):

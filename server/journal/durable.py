@@ -1,9 +1,12 @@
 """A run's journal in a database, with the arrays of updates and counts in files beside it.
 
     checkpoints/round-0003.safetensors      the model (:class:`server.models.ModelFiles`)
-    rounds/0003/train/SITE.safetensors      an update that was admitted
+    rounds/0003/train/SITE.blob             an update that was admitted: the very file in which it arrived
+    rounds/0003/train/SITE.safetensors      the same, where it lay in no file, or on another disk
     rounds/0003/evaluate/SITE.safetensors   a site's counts
     rounds/memory-0003.safetensors          what the strategy must remember after a round
+
+A file that arrived gets a second name here and is not written again: its row says where in it the arrays lie.
 
 A file is written whole before the row that names it is, so a row that is there has its file; a file without a
 row is one that a killed process left, and is written again. A file is used only if its digest is that of its
@@ -17,13 +20,12 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import fields, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import numpy as np
-from sqlalchemy import Connection, Table, delete, insert, select, update
+from sqlalchemy import Connection, Row, Table, delete, insert, select, update
 
 from common.chain import Clock
 from common.errors import JournalTaken, WeightsDamaged
@@ -31,9 +33,9 @@ from common.metrics import sums_of
 from common.study import Study
 from common.tasks import Evaluation
 from common.update import Contribution
-from common.weights import Weights, digest, save_weights
+from common.weights import FileWeights, Weights, digest, save_weights
 from server.journal.database import Database
-from server.journal.files import made
+from server.journal.files import linked, made, told, understood
 from server.journal.mending import Damage, damage_of, let_go
 from server.journal.protocol import Course, Stage
 from server.journal.sealed import damaged
@@ -118,12 +120,18 @@ class DurableJournal:
         self.require_mine()
         number, site = contribution.round if number is None else number, contribution.site
         known = digest(contribution.delta)
-        stored = save_weights(self._file(number, "train", site), contribution.delta, {"digest": known})
-        about = {f.name: getattr(contribution, f.name) for f in fields(Contribution) if f.name != "delta"}
-        with self._writing() as connection:
-            self._replace(
-                connection, contributions, {"number": number, "site": site}, {"about": about, "digest": known}
+        arrived = self._arrived(number, site)
+        places = linked(arrived, contribution.delta)
+        if places is None:
+            stored: FileWeights = save_weights(
+                self._file(number, "train", site), contribution.delta, {"digest": known}
             )
+        else:
+            stored = FileWeights(arrived, places)
+        about = {f.name: getattr(contribution, f.name) for f in fields(Contribution) if f.name != "delta"}
+        values = {"about": about, "digest": known, "places": None if places is None else told(places)}
+        with self._writing() as connection:
+            self._replace(connection, contributions, {"number": number, "site": site}, values)
             self._forgive(connection, number, "train", site)
         return replace(contribution, delta=stored)
 
@@ -147,9 +155,7 @@ class DurableJournal:
         query = select(contributions).where(of_round(contributions, self._run, number))
         with self._database.reading() as connection:
             found = by_site(connection, query)
-        place = partial(self._file, number, "train")
-        deltas = {row.site: verified(place(row.site), row.digest, _AGAIN) for row in found}
-        return {row.site: Contribution(**row.about, delta=deltas[row.site]) for row in found}
+        return {row.site: Contribution(**row.about, delta=self._update(row)) for row in found}
 
     def refuse(self, number: int, stage: Stage, site: str, reason: str) -> None:
         """See the protocol."""
@@ -208,7 +214,7 @@ class DurableJournal:
             found = by_site(connection, query)
         counted = {}
         for row in found:
-            arrays = dict(verified(self._file(number, "evaluate", row.site), row.digest, _AGAIN))
+            arrays = dict(self._counts(row))
             sums = sums_of(float(arrays.pop(LOSS)), arrays)
             counted[row.site] = Evaluation(row.site, number, row.base_digest, sums)
         return counted
@@ -247,9 +253,8 @@ class DurableJournal:
         if course is None:
             return
         model = self._out / ModelFiles.name(course.number)
-        update_of, counts_of = (partial(self._file, course.number, stage) for stage in ("train", "evaluate"))
         with self._database.reading() as connection:
-            found = damage_of(connection, self._run, course, model, update_of, counts_of)
+            found = damage_of(connection, self._run, course, model, self._update, self._counts)
         noised = study.privacy is not None and study.privacy.sites is not None
         if found == Damage() or (found.model and noised):
             return
@@ -297,6 +302,17 @@ class DurableJournal:
             row = connection.execute(query.order_by(rounds.c.number.desc()).limit(1)).first()
         return (0, {}) if row is None else (row.number, row.about)
 
+    def _update(self, row: Row[Any]) -> Weights:
+        """A site's update, as its row says."""
+        if row.places is None:
+            return verified(self._file(row.number, "train", row.site), row.digest, _AGAIN)
+        places = understood(row.places)
+        return verified(self._arrived(row.number, row.site), row.digest, _AGAIN, places)
+
+    def _counts(self, row: Row[Any]) -> Weights:
+        """A site's counts, as their row says."""
+        return verified(self._file(row.number, "evaluate", row.site), row.digest, _AGAIN)
+
     def _round(self, number: int) -> Path:
         return self._folder / f"{number:04d}"
 
@@ -306,6 +322,9 @@ class DurableJournal:
     def _file(self, number: int, stage: Stage, site: str) -> Path:
         # Safe as a file name whatever a site is called.
         return made(self._round(number) / stage) / f"{quote(site, safe=' ')}.safetensors"
+
+    def _arrived(self, number: int, site: str) -> Path:
+        return self._file(number, "train", site).with_suffix(".blob")
 
     def _time(self) -> str:
         return self._now().isoformat(timespec="seconds")

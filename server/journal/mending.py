@@ -7,15 +7,17 @@ updates that made it. If one of those is damaged, its site is asked once more an
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import Connection, Table, delete, select, update
+from sqlalchemy import Connection, Row, delete, select, update
 
 from common.errors import WeightsDamaged
 from server.journal.protocol import Course
-from server.journal.state import of_round
+from server.journal.state import by_site, of_round
 from server.journal.tables import contribution as contributions
 from server.journal.tables import evaluation as evaluations
 from server.journal.tables import round_ as rounds
@@ -23,8 +25,8 @@ from server.models import verified
 
 log = logging.getLogger("consilium.coordinator.journal")
 
-File = Callable[[str], Path]
-"""Where the arrays of a site lie."""
+Opened = Callable[[Row[Any]], object]
+"""Opens the arrays of a site's row; raises WeightsDamaged where they are not what was written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ class Damage:
 
 
 def damage_of(
-    connection: Connection, run: int, course: Course, model: Path, update_of: File, counts_of: File
+    connection: Connection, run: int, course: Course, model: Path, update_of: Opened, counts_of: Opened
 ) -> Damage:
     """What is damaged of a round.
 
@@ -52,12 +54,16 @@ def damage_of(
         run: Whose round.
         course: How far it is.
         model: Where its model lies, if it has one.
-        update_of: Where updates lie.
-        counts_of: Where counts lie.
+        update_of: Opens updates.
+        counts_of: Opens counts.
     """
-    updates = _damaged(_digests(connection, contributions, run, course.number), update_of)
-    counts = _damaged(_digests(connection, evaluations, run, course.number), counts_of)
-    spoilt = bool(course.model_digest) and (bool(updates) or not _is_whole(model, course.model_digest))
+    given, counted = (
+        by_site(connection, select(table).where(of_round(table, run, course.number)))
+        for table in (contributions, evaluations)
+    )
+    updates, counts = _damaged(given, update_of), _damaged(counted, counts_of)
+    made = course.model_digest
+    spoilt = bool(made) and (bool(updates) or not _is_whole(lambda: verified(model, made, "")))
     return Damage(updates, counts, spoilt)
 
 
@@ -84,18 +90,13 @@ def let_go(connection: Connection, run: int, course: Course, damage: Damage, dea
     connection.execute(update(rounds).where(of_round(rounds, run, course.number)).values(**values))
 
 
-def _digests(connection: Connection, table: Table, run: int, number: int) -> dict[str, str]:
-    query = select(table.c.site, table.c.digest).where(of_round(table, run, number))
-    return {row.site: row.digest for row in connection.execute(query.order_by(table.c.site))}
+def _damaged(rows: Iterable[Row[Any]], opened: Opened) -> tuple[str, ...]:
+    return tuple(row.site for row in rows if not _is_whole(partial(opened, row)))
 
 
-def _damaged(digests: Mapping[str, str], place: File) -> tuple[str, ...]:
-    return tuple(site for site, known in digests.items() if not _is_whole(place(site), known))
-
-
-def _is_whole(path: Path, known: str) -> bool:
+def _is_whole(opened: Callable[[], object]) -> bool:
     try:
-        verified(path, known, "")
+        opened()
     except WeightsDamaged:
         return False
     return True

@@ -44,7 +44,7 @@ round_ = Table(
     Column("entry", SealedJSON),
 )
 
-# An update that was admitted. Its arrays lie in a file.
+# An update that was admitted. Its arrays lie in a file; ``places`` says where, unless the file does.
 contribution = Table(
     "contribution",
     metadata,
@@ -52,6 +52,7 @@ contribution = Table(
     Column("site", String, primary_key=True),
     Column("about", SealedJSON, nullable=False),
     Column("digest", String, nullable=False),
+    Column("places", SealedJSON),
 )
 
 # Why a site gave nothing that counts.
