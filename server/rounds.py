@@ -32,6 +32,7 @@ from common.update import Contribution
 from common.weights import Moved, Weights, digest, norm
 from server.collecting import DESCRIBE_S, TRAIN, Collector
 from server.exchange import Exchange
+from server.freed_memory import give_back_freed_memory
 from server.gate import History, Judgement, Score, complete, judge, learnt, suspended
 from server.inquiry import HOSPITALS_RIGHT, Inquiry
 from server.journal import Course, FleetingJournal, RunJournal, Stage
@@ -149,6 +150,7 @@ class RoundEngine:
         if not course.model_digest:
             usable, left_out = partial(self._usable, course, base), partial(suspended, self._history)
             self._collector.collect(course, base, usable, left_out)
+            give_back_freed_memory()  # before the new model takes as much again
         given, missing = self._judged(course, base)
         if self._mechanism is None and not course.model_digest:
             self._check_quorum(round_number, len(given.counted), "usable updates", missing)

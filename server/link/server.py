@@ -19,7 +19,6 @@ from common.link.transport import MAX_MESSAGE_BYTES, SERVER_OPTIONS
 from server.link.bell import Bell
 from server.link.conversation import Conversations
 from server.link.door import Door
-from server.link.freed_memory import give_back_freed_memory
 from server.link.grid import LinkGrid
 from server.link.home import CoordinatorHome
 from server.link.listener import GRACE_S, Listener
@@ -127,7 +126,6 @@ class LinkServer:
         Raises:
             PortTaken: It is in use, or not to be had.
         """
-        give_back_freed_memory()
         host, _, set_port = self.home.settings.listen.rpartition(":")
         place = f"{host}:{set_port if port is None else port}"
         try:
