@@ -14,7 +14,7 @@ PIP     := $(BIN)/python -m pip --disable-pip-version-check -q
 PYTEST  := $(BIN)/python -m pytest -n 2
 UNIT    := --dist worksteal tests/unit tests/property
 # By file: hospitals and servers are made once for the tests that share them.
-WHOLE   := --dist loadfile --ignore tests/unit --ignore tests/property tests
+WHOLE   := --dist loadfile --durations 15 --ignore tests/unit --ignore tests/property tests
 
 # The tests start many processes: compiled once, our modules need not be compiled by each.
 unexport PYTHONDONTWRITEBYTECODE

@@ -78,6 +78,7 @@ def test_report_needs_no_network(simulated: Path) -> None:
     assert "<script" not in report
 
 
+@pytest.mark.slow
 def test_ray_gives_the_same_model(simulated: Path, manifest: Path, tmp_path: Path) -> None:
     if find_spec("ray") is None:
         if os.environ.get("CONSILIUM_REQUIRE_PARTS") == "1":

@@ -121,6 +121,7 @@ def test_a_budget_for_nobody_is_refused(manifest: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_simulation_leaves_the_hospital_s_ledger_alone(home: Home, tmp_path: Path) -> None:
     """It refuses what the hospital would, from a copy."""
     out = tmp_path / "run"

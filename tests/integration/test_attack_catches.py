@@ -142,6 +142,7 @@ def test_a_broken_engine_is_convicted(
     assert convicted(subject, states).epsilon > subject.claim.epsilon
 
 
+@pytest.mark.slow
 def test_rows_that_stay_sorted_are_convicted(
     subject: Subject, states: dict[str, SequenceClassifier], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,11 +155,9 @@ def test_rows_that_stay_sorted_are_convicted(
 
 @pytest.mark.parametrize(
     ("name", "engine"),
-    [
-        pytest.param("Bookkeeper", Unclipped, marks=pytest.mark.slow),
-        ("NoisyOptimizer", NoNoiseForNobody),
-    ],
+    [("Bookkeeper", Unclipped), ("NoisyOptimizer", NoNoiseForNobody)],
 )
+@pytest.mark.slow
 def test_an_engine_that_training_does_not_use_saves_nobody(
     subject: Subject,
     states: dict[str, SequenceClassifier],

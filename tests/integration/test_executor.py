@@ -129,7 +129,8 @@ def test_a_child_that_dies_costs_one_task(
     assert executor.run(order("2", MessageType.QUERY, question(), site, blobs))
 
 
-@pytest.mark.parametrize("private", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.parametrize("private", [False, True])
+@pytest.mark.slow
 def test_a_child_that_is_killed_goes_on_from_its_checkpoint(
     executor: Executor,
     blobs: BlobStore,

@@ -41,6 +41,7 @@ def study() -> Study:
     )
 
 
+@pytest.mark.slow
 def test_it_beats_the_gaussians_and_draws_halves_of_its_class(study: Study) -> None:
     found = compare(halves(256, seed=0), halves(64, seed=1), study, seed=0, each=12)
     generator, gaussian = (

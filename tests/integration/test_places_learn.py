@@ -82,7 +82,8 @@ def test_detector_of_clips_beats_a_sliding_window() -> None:
     assert found["froc"] > beaten["froc"]
 
 
-@pytest.mark.parametrize("cell", ["conv_gru", pytest.param("conv_lstm", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("cell", ["conv_gru", "conv_lstm"])
+@pytest.mark.slow
 def test_segmenter_of_clips_finds_what_is_there(cell: str) -> None:
     cases, tests = masks(ring_clips(40, seed=1, noise=1.0)), masks(ring_clips(12, seed=2, noise=1.0))
     study = study_of(

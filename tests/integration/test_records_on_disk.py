@@ -33,6 +33,7 @@ def icu(data_folder: Path, labels: Labels) -> RecordTable:
     return read_records(data_folder / "icu" / "events.csv.gz", NAMES, None, labels)
 
 
+@pytest.mark.slow
 def test_every_event_of_the_stays_is_used(icu: RecordTable, labels: Labels) -> None:
     counts = icu.counts
     assert counts.rows == counts.used == 1_654_892 and counts.left_out == {}
@@ -44,6 +45,7 @@ def test_every_event_of_the_stays_is_used(icu: RecordTable, labels: Labels) -> N
     assert counts.unlabelled == 0
 
 
+@pytest.mark.slow
 def test_single_stays_are_what_their_lines_say(icu: RecordTable, data_folder: Path) -> None:
     wanted = {"132539", "132540", "142673"}
     steps: dict[str, dict[float, dict[str, float]]] = {stay: {} for stay in wanted}
