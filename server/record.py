@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
@@ -235,15 +235,16 @@ def pooled_and_sites(
     pooled = total.figures(classes)
     sites = {site: evaluations[site].figures(classes) for site in sorted(evaluations)} if single else {}
     if curves:
-        pooled |= {**total.curves(classes), **drawn_intervals(list(evaluations.values()), classes)}
+        pooled |= {**total.curves(classes), **drawn_intervals(evaluations.values(), classes)}
         for site in list(sites)[:MOST_DRAWN]:
             sites[site] |= drawn_intervals([evaluations[site]], classes)
     return {"pooled": pooled, "sites": sites}
 
 
-def drawn_intervals(parts: Sequence[EvaluationSums], classes: tuple[str, ...]) -> dict[str, Any]:
+def drawn_intervals(parts: Collection[EvaluationSums], classes: tuple[str, ...]) -> dict[str, Any]:
     """Intervals as run.json carries them; nothing where there are none."""
-    found = intervals(parts, classes) if len(parts) <= MOST_DRAWN else {}
+    # Of many sites the counts are taken out one by one: all of them at a time are more than the study itself.
+    found = intervals(list(parts), classes) if len(parts) <= MOST_DRAWN else {}
     return {"intervals": found} if found else {}
 
 
