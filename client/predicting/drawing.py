@@ -15,7 +15,7 @@ from client.images import place_of
 from client.manifest import Condition, read_manifest
 from client.predicting.model import TrainedModel, learns
 from client.predicting.tables import named_case
-from common.errors import TaskNotServed
+from common.errors import NoSuchSite, TaskNotServed
 from common.models.generator import RowGenerator
 from common.models.sampling import sample
 from common.sequences import from_steps
@@ -66,7 +66,7 @@ def true_pictures(model: TrainedModel, manifest: Path, count: int, where: Sequen
         where: Columns of the manifest and the values that its rows must have.
 
     Raises:
-        DataError: The manifest or a picture cannot be read.
+        DataError: The manifest or a picture cannot be read, or no row of it has one of the classes.
     """
     sequence, found = model.study.sequence, dict[str, list[NDArray[np.float32]]]()
     assert isinstance(sequence, Rows)  # noqa: S101  no other is generated
@@ -78,6 +78,8 @@ def true_pictures(model: TrainedModel, manifest: Path, count: int, where: Sequen
         if len(own) < count:
             read = named_case(place_of(manifest.parent, row.path), row.path, model.study)
             own.append(from_steps(read.steps, sequence).numpy())
+    if not found:
+        raise NoSuchSite(f"no row of {manifest} has a label of {', '.join(model.study.study.classes)}")
     return {name: np.stack(own) for name, own in found.items()}
 
 

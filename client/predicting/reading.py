@@ -24,6 +24,7 @@ RASTERS = frozenset({".png", ".jpg", ".jpeg"})
 ARRAYS = frozenset({".npy", ".npz"})
 TABLES = (".csv", ".csv.gz")
 NIFTI = (".nii", ".nii.gz")
+MASK = "-mask"
 Condition = tuple[str, str]
 
 
@@ -65,8 +66,11 @@ def _of(path: Path, study: Study, where: Sequence[Condition]) -> Iterator[Case]:
 
 
 def _of_folder(folder: Path, study: Study) -> Iterator[Case]:
-    """Pictures by name, then what the DICOM files make together: a series is a case."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    """Pictures by name, then what the DICOM files make together: a series is a case.
+
+    What :data:`MASK` ends the name of is the truth of the picture beside it, and no picture.
+    """
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.stem.endswith(MASK))
     objects = []
     for path in files:
         name = str(path.relative_to(folder))

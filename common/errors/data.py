@@ -104,7 +104,7 @@ class WrongModality(DataError):  # noqa: D101
 class NothingFound(DataError):  # noqa: D101
     code = "intake-nothing-found"
     public = "There is no file to take in."
-    hint = "Check the folders or archives given with --dicom, and that you may read them."
+    hint = "Check the files, folders and archives that you named, and that you may read them."
 
 
 class LabelsInvalid(DataError):  # noqa: D101

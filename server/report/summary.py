@@ -62,7 +62,7 @@ def lede(run: Run) -> str:
     model += _FEATURES.get(_model(run)["encoder"], "")
     if run.status == "completed":
         did = f"{_who(run)} trained {model}{_together(run)} for {plural(len(run.rounds), 'round')}"
-        return f"{did}; {_reached(run)} {_compared(run)}".strip()
+        return f"{did}{_kept(run)}; {_reached(run)} {_compared(run)}".strip()
     if not run.rounds:
         return f"{_sites(len(run.sites))} set out to train {model}{_together(run)}; no round was finished."
     did = f"{_who(run)} took part in training {model}{_together(run)}."
@@ -100,6 +100,12 @@ def _who(run: Run) -> str:
     if took_part == len(run.sites):
         return everyone
     return capitalised(f"{spelled(took_part) if took_part else 'none'} of {everyone.lower()}")
+
+
+def _kept(run: Run) -> str:
+    """Of which round the model is, where it is not that of the last one: with patience the best is kept."""
+    early = run.final is not None and run.final.round < len(run.rounds)
+    return f" and kept the model of round {run.final.round}" if run.final and early else ""
 
 
 def _together(run: Run) -> str:

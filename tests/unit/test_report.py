@@ -77,6 +77,13 @@ def test_first_sentence(completed: Page) -> None:
     ) in completed.text
 
 
+def test_first_sentence_says_which_round_was_kept_where_it_is_not_the_last() -> None:
+    run = sample("completed")
+    assert "and kept the model" not in Page(render(run, TOML)).text
+    run["final"]["round"] = 10
+    assert "for 30 rounds and kept the model of round 10; on " in Page(render(run, TOML)).text
+
+
 def test_results_table(completed: Page) -> None:
     results = completed.tables[0]
     scores = sample("completed")["final"]

@@ -19,6 +19,7 @@ from client.explaining.panels import GAP, LINE
 from client.predicting.chart import BOTTOM, COURSE, ENDED, EVENT, HEIGHT, LEFT, TOP
 from client.sources import ManifestSource
 from client.trainer import outputs
+from common.errors import NoSuchSite
 from common.learning import learning_of
 from common.models import build_model, load_state
 from common.study import Study
@@ -289,6 +290,26 @@ def test_true_pictures_stand_below_those_drawn(tmp_path: Path) -> None:
         shown = np.asarray(picture)[3 * (64 + LINE + GAP) + LINE :, :64, 0]
     levels = np.round(255 * np.clip(true, 0, 1)) if true.dtype.kind == "f" else true
     assert shown.shape == (64, 64) and np.abs(shown[4::8, 4::8] - levels.astype(float)).max() <= 1
+
+
+def test_a_manifest_without_a_class_of_the_model_shows_no_true_pictures(tmp_path: Path) -> None:
+    study = {"task": "generation", "labels": {"0": "fine", "1": "coarse"}}
+    made, sheet = bench(tmp_path, {"study": study, "model": {"encoder": "none"}}), tmp_path / "sheet.png"
+    other = tmp_path / "other.csv"
+    other.write_text("path,site,patient_id,split,label\na.png,s,p,test,7\n")
+    done = RUNNER.invoke(app, ["draw", str(made.run), "--out", str(sheet), "--beside", str(other)])
+    assert isinstance(done.exception, NoSuchSite) and "a label of fine, coarse" in str(done.exception)
+    assert not sheet.exists()
+
+
+def test_masks_in_a_folder_are_no_cases(tmp_path: Path) -> None:
+    made = bench(tmp_path, STACK)
+    folder = made.manifest.parent / Path(made.lines()[0]["path"]).parent
+    assert list(folder.glob("*-mask.*"))
+    out = tmp_path / "p.csv"
+    done = RUNNER.invoke(app, ["predict", str(made.run), str(folder), "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    assert "-mask" not in out.read_text() and len(out.read_text().splitlines()) > 1
 
 
 def test_only_generators_draw(tmp_path: Path) -> None:
