@@ -12,7 +12,6 @@ from torch import nn
 
 from common.models.encoders import MaskedGroupNorm
 from common.models.masks import all_full, time_mask
-from common.models.unet import GROUPS
 from common.private.tape import folded
 
 
@@ -56,9 +55,9 @@ class RowPlaces(nn.Module):
         super().__init__()
         self.frame, self.channels, self.features = (1, width), channels, channels * width
         self.conv1 = nn.Conv2d(1, channels, 3, padding=1)
-        self.norm1 = MaskedGroupNorm(GROUPS, channels)
+        self.norm1 = MaskedGroupNorm(4, channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.norm2 = MaskedGroupNorm(GROUPS, channels)
+        self.norm2 = MaskedGroupNorm(4, channels)
 
     def forward(self, steps: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """See :class:`PlaceEncoder`."""
@@ -78,10 +77,10 @@ class PatchPlaces(nn.Module):
         self.frame, self.channels, self.features = frame, channels, channels * frame[0] * frame[1]
         self.layers = nn.Sequential(
             nn.Conv2d(1, channels, 3, padding=1),
-            nn.GroupNorm(GROUPS, channels),
+            nn.GroupNorm(4, channels),
             nn.ReLU(),
             nn.Conv2d(channels, channels, 3, padding=1),
-            nn.GroupNorm(GROUPS, channels),
+            nn.GroupNorm(4, channels),
             nn.ReLU(),
         )
 

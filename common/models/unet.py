@@ -1,8 +1,10 @@
 """Two halves of a U-Net (Ronneberger et al. 2015): down to a small map of many channels, and up again.
 
-Group normalisation in place of batch normalisation: what comes out for a picture depends on no other one, so
-sites need not agree about statistics and a case's gradient is its own. Pictures may have any size: on the way
-down an odd side is rounded up, on the way up a map takes the size of the one that it is joined with.
+Each channel of a picture is normalised by itself (instance normalisation, Ulyanov et al. 2016, as in nnU-Net,
+Isensee et al. 2021): what comes out for a picture depends on no other one, so sites need not agree about
+statistics and a case's gradient is its own. It is written as group normalisation with a group for each
+channel, since private training knows that layer. Pictures may have any size: on the way down an odd side is
+rounded up, on the way up a map takes the size of the one that it is joined with.
 """
 
 from __future__ import annotations
@@ -13,14 +15,12 @@ import torch
 from torch import nn
 from torch.nn.functional import interpolate
 
-GROUPS = 4
 FINEST = 16
 
 
 def widths_of(channels: int, depth: int) -> tuple[int, ...]:
     """Channels of each level from the finest down: 16, doubled at each, and at most ``channels``."""
-    most = max(GROUPS, channels // GROUPS * GROUPS)
-    return tuple(min(FINEST << level, most) for level in range(depth + 1))
+    return tuple(min(FINEST << level, channels) for level in range(depth + 1))
 
 
 def depth_of(frame: tuple[int, int]) -> int:
@@ -42,10 +42,10 @@ class Convolutions(nn.Sequential):
     def __init__(self, before: int, channels: int, stride: int = 1) -> None:
         super().__init__(
             nn.Conv2d(before, channels, 3, stride=stride, padding=1),
-            nn.GroupNorm(GROUPS, channels),
+            nn.GroupNorm(channels, channels),
             nn.ReLU(),
             nn.Conv2d(channels, channels, 3, padding=1),
-            nn.GroupNorm(GROUPS, channels),
+            nn.GroupNorm(channels, channels),
             nn.ReLU(),
         )
 
