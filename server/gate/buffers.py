@@ -1,7 +1,7 @@
 """Arrays of a model that no gradient makes: counters, and the statistics of batches.
 
-No model of Consilium's has any today: its encoders normalise by group, and the fixed features of ``hog``
-hold no state. So that a model with batch normalisation can come without a surprise, this is what holds:
+No model of Consilium's has any today: its encoders normalise within a picture, and the fixed features of
+``hog`` hold no state. So that a model with batch normalisation can come without a surprise, this holds:
 
 *   **Counters** are the arrays of whole numbers, as ``num_batches_tracked``. They have no part in a norm, in
     a cosine or in a strategy: forty batches counted would outweigh all that was learnt. Each becomes the
