@@ -14,6 +14,7 @@ from typing import Protocol
 import torch
 
 from common.models import SequenceModel
+from common.sequences import SequenceBatch
 
 
 class Evidence(Protocol):
@@ -99,9 +100,19 @@ def log_odds(logits: torch.Tensor, target: int) -> torch.Tensor:
     return logits[..., target] - others.logsumexp(dim=-1)
 
 
-def evidence_of(network: SequenceModel, steps: torch.Tensor, evidence: Evidence) -> torch.Tensor:
-    """(B,) log-odds in cases (B, T, F) that have all their steps."""
-    return evidence(network(steps, torch.full((len(steps),), steps.shape[1])))
+def evidence_of(
+    network: SequenceModel, steps: torch.Tensor, evidence: Evidence, *, encoded: bool = False
+) -> torch.Tensor:
+    """(B,) log-odds in cases (B, T, F) that have all their steps.
+
+    Args:
+        network: In eval mode.
+        steps: On its device.
+        evidence: What is explained.
+        encoded: Whether the steps are what the network's encoder makes of a case.
+    """
+    lengths = torch.full((len(steps),), steps.shape[1])
+    return evidence(network.on(SequenceBatch(steps, lengths, lengths, encoded)))
 
 
 @contextmanager

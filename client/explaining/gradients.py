@@ -4,8 +4,7 @@ Sundararajan, Taly and Yan 2017: with baseline x' and input x, value i gets
 ``(x_i - x'_i) * integral_0^1 dF(x' + a (x - x')) / dx_i da``. All of them together are F(x) - F(x') exactly
 (completeness); how far the sum found is from it says how well the integral was approximated.
 
-The baseline is 0: the mean brightness of a standardised picture; in a record the centre of each variable, not
-measured.
+:mod:`client.explaining.path` says where the path begins and what it runs through.
 """
 
 from __future__ import annotations
@@ -15,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from client.explaining.evidence import Evidence, differentiable, evidence_of
+from client.explaining.evidence import Evidence, differentiable
+from client.explaining.path import path_of
 from common.models import SequenceModel
 from common.models.map_model import MapModel
 
@@ -84,17 +84,18 @@ def integrated_gradients(
     places, weights = np.polynomial.legendre.leggauss(nodes)
     along = torch.tensor((places + 1) / 2, dtype=torch.float32, device=steps.device)
     share = torch.tensor(weights / 2, dtype=torch.float32, device=steps.device)
-    total = torch.zeros_like(steps)
+    path = path_of(network, steps)
+    total = torch.zeros_like(path.end)
     chunk = at_once(network, steps)
     with differentiable(network):
         for first in range(0, nodes, chunk):
-            path = along[first : first + chunk, None, None] * steps
-            path.requires_grad_(True)
-            (slope,) = torch.autograd.grad(evidence_of(network, path, evidence).sum(), path)
-            total += (share[first : first + chunk, None, None] * slope).sum(0)
+            points = path.at(along[first : first + chunk]).requires_grad_(True)
+            (slope,) = torch.autograd.grad(path.evidence(points, evidence).sum(), points)
+            total += torch.tensordot(share[first : first + chunk], slope, dims=1)
     with torch.no_grad():
-        ends = evidence_of(network, torch.stack([steps, torch.zeros_like(steps)]), evidence)
-    return Attribution((total * steps).detach().cpu(), float(ends[0]), float(ends[1]), nodes)
+        ends = path.evidence(torch.stack([path.end, path.start]), evidence)
+    values = path.over_steps(total * (path.end - path.start))
+    return Attribution(values.detach().cpu(), float(ends[0]), float(ends[1]), nodes)
 
 
 def at_once(network: SequenceModel, steps: torch.Tensor) -> int:

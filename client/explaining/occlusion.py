@@ -1,8 +1,8 @@
 """Occlusion: how much of what a model says is lost when a part of the case is covered.
 
-Zeiler and Fergus 2014. What covers is the baseline of :mod:`client.explaining.gradients`, 0. Parts are
-squares of the picture, an eighth of its side (of a stack or a clip at all steps at once), or the variables of
-a record; and single steps.
+Zeiler and Fergus 2014. What covers is the nothing of :mod:`client.explaining.path`. Parts are squares of the
+picture, an eighth of its side (of a stack or a clip at all steps at once), or the variables of a record; and
+single steps.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import torch
 
-from client.explaining.evidence import Evidence, evidence_of
+from client.explaining.evidence import Evidence
 from client.explaining.gradients import at_once
+from client.explaining.path import path_of
 from common.models import SequenceModel
 from common.sequences import from_steps, to_steps
 from common.study import Patches, PictureSequence, Rows, Steps
@@ -69,11 +70,12 @@ def _lost(
     network: SequenceModel, steps: torch.Tensor, evidence: Evidence, covers: list[torch.Tensor]
 ) -> torch.Tensor:
     """(N,) log-odds lost under each of N covers (T, F) bool."""
-    whole = evidence_of(network, steps[None], evidence)
+    path = path_of(network, steps)
+    whole = path.evidence(path.end[None], evidence)
     chunk, found = at_once(network, steps), []
     for first in range(0, len(covers), chunk):
-        covered = steps.masked_fill(torch.stack(covers[first : first + chunk]), 0.0)
-        found.append(whole - evidence_of(network, covered, evidence))
+        covered = path.without(torch.stack(covers[first : first + chunk]))
+        found.append(whole - path.evidence(covered, evidence))
     return torch.cat(found).cpu()
 
 

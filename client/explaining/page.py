@@ -11,6 +11,7 @@ from client.explaining.contributions import Contributions
 from client.explaining.courses import courses
 from client.explaining.drawing import Layers, drawing_of, key_panels, layers_of
 from client.explaining.explanation import Explanation
+from client.explaining.path import histograms_of
 from client.explaining.pictures import image_of, sheet
 from client.explaining.variables import variables
 from client.predicting.answer import Refused
@@ -38,7 +39,7 @@ def render(model: TrainedModel, found: Sequence[Explanation], refused: Sequence[
         [
             section("refused", "Cases that were refused", _refused(refused)),
             *(_case(model, each, number) for number, each in enumerate(found, start=1)),
-            section("reading", "How to read this page", _reading()),
+            section("reading", "How to read this page", _reading(model)),
         ],
         (_STAYS, _LIMITS),
         skip="Skip to the first case",
@@ -133,10 +134,11 @@ def _checks(found: Explanation) -> Markup:
     return table("Checks", (Column("Figure"), Column("Nats, or correlation")), rows, notes)
 
 
-def _reading() -> Markup:
+def _reading(model: TrainedModel) -> Markup:
     words = (
         "Red speaks for what is explained, blue against it, as strongly as the colour. Of a risk: red raises "
         "it, blue lowers it. A yellow line is around the pixels, or the box, that are explained.",
+        _of_cells(model),
         "Integrated gradients start from an even grey picture (a record: nothing measured) and say what each "
         "pixel adds. Their sum is the difference of the log-odds; what is missing in it is told.",
         "Occlusion covers one square after another and says how much of the log-odds is lost. In a stack or "
@@ -147,4 +149,16 @@ def _reading() -> Markup:
         "Some likeness stays, since attributions are multiplied by the picture itself; above 0.5 the page "
         "warns.",
     )
-    return tag("ul", joined(tag("li", sentence) for sentence in words))
+    return tag("ul", joined(tag("li", sentence) for sentence in words if sentence))
+
+
+def _of_cells(model: TrainedModel) -> str | None:
+    """What differs where a model reads histograms."""
+    encoder = histograms_of(model.network)
+    if encoder is None:
+        return None
+    side = f"{encoder.cell} x {encoder.cell} pixels"
+    return (
+        f"This model reads histograms of edges in cells of {side}, and no single pixels: red and blue are of "
+        "whole cells, and where a square is covered the edges in it count as gone."
+    )

@@ -97,13 +97,11 @@ def check_served(model: TrainedModel, wanted: Wanted) -> None:
     """Refuse what is not explained.
 
     Raises:
-        TaskNotServed: Models of its task are not, its encoder has no gradient, or it has no such class.
+        TaskNotServed: Models of its task are not, or it has no such class.
     """
     head, task = model.study.study, learns(model.study)
     if task not in _ASKED:
         raise TaskNotServed(f"explain serves {', '.join(_ASKED)}; this is a model of {task}")
-    if model.study.model.encoder == "hog":
-        raise TaskNotServed("encoder hog counts gradients of the picture and passes none back to it")
     for option, given, serves in (("--step", wanted.step, "risk"), ("--box", wanted.box, "detection")):
         if given is not None and task != serves:
             raise TaskNotServed(f"{option} serves {serves}; this is a model of {task}")

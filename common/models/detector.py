@@ -52,7 +52,7 @@ class PatchDetector(SequenceModel):
 
     def forward(self, steps: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """(B, T, 1, C + 4), zeros behind a case's own steps."""
-        features, lengths = self.encoder(steps, lengths)
+        features, lengths = self.encode(steps, lengths)
         states = self.dropout(self.recur(features, lengths))
         # Its own features beside the state, which need not carry where in the patch something is.
         said: torch.Tensor = self.head(torch.cat([features, states], dim=2))

@@ -142,6 +142,24 @@ def _cell_sums(values: torch.Tensor, cell: int) -> torch.Tensor:
     return whole.reshape(count, down, cell, across, cell).sum(dim=(2, 4))
 
 
+def cell_means(values: torch.Tensor, cell: int) -> torch.Tensor:
+    """(N, H, W) values of pixels to (N, ceil(H / cell), ceil(W / cell)), means over cells' own pixels."""
+    return _cell_sums(values, cell) / _cell_sums(torch.ones_like(values[:1]), cell)
+
+
+def over_pixels(values: torch.Tensor, frame: tuple[int, int], cell: int) -> torch.Tensor:
+    """(N, H, W) values of cells, each shared evenly by the cell's own pixels, so that all sums stay.
+
+    Args:
+        values: (N, ceil(H / cell), ceil(W / cell)).
+        frame: H and W.
+        cell: Side of a cell in pixels; cells at the right and lower border may be cut.
+    """
+    height, width = frame
+    each = values / _cell_sums(values.new_ones(1, height, width), cell)
+    return each.repeat_interleave(cell, dim=1).repeat_interleave(cell, dim=2)[:, :height, :width]
+
+
 def _standard(votes: torch.Tensor, lengths: torch.Tensor, orientations: int) -> torch.Tensor:
     """Votes (B, T, F), zero on padding, relative to their case's mean, compressed, about standard."""
     mask = time_mask(lengths, votes.shape[1], votes.device).to(votes.dtype).unsqueeze(2)

@@ -31,7 +31,11 @@ class FrameMaps(nn.Module):
     def forward(self, steps: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, T, F) and (B,) to (B, T', C, h, w) and the new lengths."""
         flat, lengths = self.inner(steps, lengths)
+        return self.laid_out(flat), lengths
+
+    def laid_out(self, flat: torch.Tensor) -> torch.Tensor:
+        """(B, T', C * h * w) of what ``inner`` gives to (B, T', C, h, w)."""
         channels, height, width = self.shape
         if self.channels_last:
-            return flat.unflatten(2, (height, width, channels)).permute(0, 1, 4, 2, 3), lengths
-        return flat.unflatten(2, self.shape), lengths
+            return torch.unflatten(flat, 2, (height, width, channels)).permute(0, 1, 4, 2, 3)
+        return torch.unflatten(flat, 2, self.shape)

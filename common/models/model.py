@@ -56,9 +56,13 @@ class SequenceModel(nn.Module, ABC):
 
         Of a convolutional cell, the mean over each map.
         """
-        features, lengths = (steps, lengths) if self._is_encoded else self.encoder(steps, lengths)
+        features, lengths = self.encode(steps, lengths)
         outputs = self.recur(features, lengths)
         return outputs.mean(dim=(3, 4)) if outputs.dim() == 5 else outputs, lengths
+
+    def encode(self, steps: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the encoder makes of steps, and the lengths behind it; of an encoded batch what came in."""
+        return (steps, lengths) if self._is_encoded else self.encoder(steps, lengths)
 
     def recur(self, features: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """(B, T', width) or (B, T', width, h, w), what the recurrent stack gives of features of that form."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from common.models import hog
 from common.models.encoders import Encoder
-from common.models.hog import CENTRE, FAINT, SPREAD, HogFrames, HogRows, cell_votes
+from common.models.hog import CENTRE, FAINT, SPREAD, HogFrames, HogRows, cell_means, cell_votes, over_pixels
 
 Picture = NDArray[np.float64]
 
@@ -124,6 +124,21 @@ def test_nothing_is_learnt_stored_or_differentiated(encoder: HogRows | HogFrames
     assert list(encoder.parameters()) == []
     assert encoder.state_dict() == {}
     assert not features.requires_grad
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 5))
+def test_cells_share_evenly_with_their_own_pixels(height: int, width: int, cell: int) -> None:
+    pixels = random_pictures(2, height, width)
+    means = cell_means(pixels, cell)
+    shared = over_pixels(means, (height, width), cell)
+    for y in range(height):
+        for x in range(width):
+            top, left = y // cell * cell, x // cell * cell
+            own = pixels[:, top : top + cell, left : left + cell]
+            torch.testing.assert_close(means[:, y // cell, x // cell], own.mean((1, 2)))
+            torch.testing.assert_close(shared[:, y, x], own.mean((1, 2)) / own[0].numel())
+    torch.testing.assert_close(shared.sum((1, 2)), means.sum((1, 2)))
 
 
 # --- what must not change it

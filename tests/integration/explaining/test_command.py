@@ -16,7 +16,7 @@ from common.weights import STUDY_TEXT, load_weights, save_weights
 from deploy.cli.app import app
 from deploy.phantom import write_phantom
 from tests.conftest import small_study
-from tests.unit.explaining.asked import ASKED, BOXES, PIXELS, RISK
+from tests.unit.explaining.asked import ASKED, BOXES, HISTOGRAMS, PIXELS, RISK
 from tests.unit.predicting.finished import finished
 
 RUNNER = CliRunner()
@@ -43,9 +43,13 @@ class Bench:
         return done.exit_code, done.stdout, f"{done.output} {done.exception!r}"
 
 
-@pytest.mark.parametrize("name", ["several labels", "risk", "pixels conv_gru", "boxes conv_gru"])
+SERVED = {name: ASKED[name] for name in ("several labels", "risk", "pixels conv_gru", "boxes conv_gru")}
+SERVED |= {f"histograms {name}": HISTOGRAMS[name] for name in ("rows", "boxes patches")}
+
+
+@pytest.mark.parametrize("name", SERVED)
 def test_a_page_and_files(tmp_path: Path, name: str) -> None:
-    bench, files = Bench(tmp_path, ASKED[name]), tmp_path / "files"
+    bench, files = Bench(tmp_path, SERVED[name]), tmp_path / "files"
     code, printed, said = bench.explain("--json", "--files", str(files))
     assert code == 0, said
     told = json.loads(printed[printed.index("{") :])["cases"]

@@ -44,6 +44,26 @@ ASKED: dict[str, dict[str, Any]] = {
     "boxes patches": {**BOXES, "sequence": PATCHES, "model": {"cell": "gru"}},
 }
 
+HOG = {"encoder": "hog"}
+HISTOGRAMS: dict[str, dict[str, Any]] = {
+    "rows": {"sequence": {"kind": "rows", "size": 10}, "model": {**HOG, "pooling": "attention"}},
+    "rows conv_gru": {"sequence": {"kind": "rows", "size": 10}, "model": {**HOG, "cell": "conv_gru"}},
+    "labels patches": {
+        "study": {"several_labels": True},
+        "sequence": {"kind": "patches", "size": 20, "patch": 10},
+        "model": {**HOG, "cell": "lstm", "bidirectional": True},
+    },
+    "frames": {"sequence": {"kind": "frames", "size": 10}, "model": {**HOG, "cell": "rnn"}},
+    "slices conv_lstm": {"sequence": {"kind": "slices", "size": 10}, "model": {**HOG, "cell": "conv_lstm"}},
+    "risk frames": {**RISK, "sequence": {"kind": "frames", "size": 10}, "model": HOG},
+    "boxes patches": {
+        **BOXES,
+        "sequence": {"kind": "patches", "size": 32, "patch": 8, "order": "hilbert"},
+        "model": {**HOG, "cell": "gru"},
+    },
+}
+"""Of models that read histograms of gradients, those of most with cells that are cut."""
+
 
 def model_of(folder: Path, sections: dict[str, dict[str, Any]], seed: int = 0) -> TrainedModel:
     """A detector's cells are half sure from the beginning, or it would find nothing."""
@@ -65,7 +85,6 @@ def case_of(model: TrainedModel, count: int = 4, name: str = "a case") -> Given:
         steps[:, :columns] *= measured
         return Given(name, steps, times=tuple(60.0 * step for step in range(count)))
     height, width = sequence.frame
-    length = {"rows": 8, "patches": 16}.get(sequence.kind, count)
-    pictures = 1 if sequence.kind in ("rows", "patches") else length
+    length, pictures = (sequence.steps, 1) if sequence.kind in ("rows", "patches") else (count, count)
     layout = Layout((pictures, sequence.size, sequence.size), (1.0, 1.0, 1.0))
     return Given(name, torch.randn(length, height * width, generator=drawn), layout=layout)

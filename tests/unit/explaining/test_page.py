@@ -72,11 +72,6 @@ def test_a_class_can_be_chosen(tmp_path: Path) -> None:
         explain(model, case(8, 8), Wanted("unheard of"))
 
 
-def test_fixed_features_are_not_explained(tmp_path: Path) -> None:
-    with pytest.raises(TaskNotServed):
-        explain(opened(tmp_path, small_study(model={"encoder": "hog"})), case(8, 8))
-
-
 def test_red_speaks_for_and_blue_against() -> None:
     found = overlaid(np.full((2, 2), 100, np.uint8), torch.tensor([[1.0, -1.0], [0.0, 0.5]]), 1.0).astype(int)
     assert found[0, 0, 0] > found[0, 0, 2] and found[0, 1, 2] > found[0, 1, 0]
