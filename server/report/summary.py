@@ -104,8 +104,8 @@ def _who(run: Run) -> str:
 
 def _kept(run: Run) -> str:
     """Of which round the model is, where it is not that of the last one: with patience the best is kept."""
-    early = run.final is not None and run.final.round < len(run.rounds)
-    return f" and kept the model of round {run.final.round}" if run.final and early else ""
+    kept = run.final.round if run.final else None
+    return f" and kept the model of round {kept}" if kept and kept < len(run.rounds) else ""
 
 
 def _together(run: Run) -> str:
