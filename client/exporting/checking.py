@@ -177,10 +177,17 @@ def _batches(model: TrainedModel) -> Iterator[Tensors]:
 def _random_steps(
     shape: tuple[int, int, int], model: TrainedModel, generator: torch.Generator
 ) -> torch.Tensor:
-    """Brightness, standardised or not; or values where measured, flags and gaps."""
+    """Brightness, standardised or not; or values where measured, flags and gaps.
+
+    Where gradients are counted, half of a step's pixels are whole numbers: as in true pictures, many a pixel
+    there is as bright as its neighbours, and its gradient lies along an axis or has no direction.
+    """
     if model.study.study.task == "generation":
         return torch.rand(shape, generator=generator)
     values = torch.randn(shape, generator=generator)
+    if model.study.model.encoder == "hog":
+        even = values[..., : shape[2] // 2]
+        even.round_()
     if not isinstance(model.study.sequence, Steps):
         return values
     value, flag, gap = values.chunk(3, dim=2)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from client.exporting.hog import MaskedHogFrames, MaskedHogRows
 from common.errors import TaskNotServed
 from common.models.encoders import FrameByFrame, NoEncoder, RowEncoder
+from common.models.hog import HogFrames, HogRows
 from common.models.maps import FrameMaps
 from common.models.masks import time_mask
 from common.models.places import PatchPlaces, Pixels, RowPlaces
@@ -71,11 +73,15 @@ class MaskedMaps(nn.Module):
     def __init__(self, encoder: FrameMaps) -> None:
         super().__init__()
         self.inner = masked_encoder(encoder.inner)
-        self.shape = encoder.shape
+        self.shape, self.channels_last = encoder.shape, encoder.channels_last
 
     def forward(self, steps: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """As the encoder."""
         flat, lengths = self.inner(steps, lengths)
+        channels, height, width = self.shape
+        if self.channels_last:
+            places = flat.reshape(*flat.shape[:2], height, width, channels)
+            return places.permute(0, 1, 4, 2, 3), lengths
         return flat.reshape(*flat.shape[:2], *self.shape), lengths
 
 
@@ -92,6 +98,10 @@ def masked_encoder(encoder: object) -> nn.Module:
             return MaskedRowPlaces(encoder)
         case FrameByFrame():
             return MaskedFrames(encoder)
+        case HogRows():
+            return MaskedHogRows(encoder)
+        case HogFrames():
+            return MaskedHogFrames(encoder)
         case FrameMaps():
             return MaskedMaps(encoder)
         case NoEncoder() | Pixels() | PatchPlaces():

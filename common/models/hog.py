@@ -57,7 +57,7 @@ class HogRows(nn.Module):
         """(B, T, width) to (B, ceil(T / cell), cells across * orientations), zeros behind a case's length."""
         votes = cell_votes(steps, lengths, self.cell, self.orientations)
         lengths = -(-lengths // self.cell)
-        return _standard(votes.flatten(2), lengths, self.orientations), lengths
+        return standard(votes.flatten(2), lengths, self.orientations), lengths
 
 
 class HogFrames(nn.Module):
@@ -85,7 +85,7 @@ class HogFrames(nn.Module):
         heights = torch.full((len(frames),), self.frame[0])
         seen = cell_votes(frames, heights, self.cell, self.orientations).flatten(1)
         votes = seen.new_zeros(batch * count, self.features).index_copy(0, own.to(steps.device), seen)
-        return _standard(votes.view(batch, count, self.features), lengths, self.orientations), lengths
+        return standard(votes.view(batch, count, self.features), lengths, self.orientations), lengths
 
 
 def cell_votes(pictures: torch.Tensor, heights: torch.Tensor, cell: int, orientations: int) -> torch.Tensor:
@@ -109,23 +109,37 @@ def cell_votes(pictures: torch.Tensor, heights: torch.Tensor, cell: int, orienta
 
 
 def _chunk_votes(pictures: torch.Tensor, heights: torch.Tensor, cell: int, orientations: int) -> torch.Tensor:
-    own = time_mask(heights, pictures.shape[1], pictures.device).unsqueeze(2)
-    across, down = _gradient(pictures.masked_fill(~own, 0.0), heights)
-    length = torch.hypot(across, down) * own
-    place = torch.atan2(down, across) * (orientations / (2 * math.pi)) - 0.5
-    pixels = _cell_sums(own.expand_as(pictures).to(length.dtype), cell).clamp_min(1.0)
-    votes = [_cell_sums(length * _nearness(place - k, orientations), cell) for k in range(orientations)]
-    return torch.stack(votes, dim=3) / pixels.unsqueeze(3)
+    across, down = gradients(pictures, heights)
+    return polar_votes(torch.hypot(across, down), torch.atan2(down, across), heights, cell, orientations)
 
 
-def _gradient(pictures: torch.Tensor, heights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Central differences across and down, both (N, H, W); a picture's border pixels are repeated outside."""
-    sides = pad(pictures, (1, 1), mode="replicate")
+def gradients(pictures: torch.Tensor, heights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Central differences across and down, both (N, H, W); a picture's border pixels are repeated outside.
+
+    Args:
+        pictures: (N, H, W).
+        heights: (N,) int64, own height of each picture; what is behind it is not looked at.
+    """
     row = torch.arange(pictures.shape[1], device=pictures.device)
-    last = heights.to(pictures.device)[:, None] - 1
-    below = pictures.take_along_dim(torch.minimum(row + 1, last.clamp_min(0)).unsqueeze(2), dim=1)
+    heights = heights.to(pictures.device)[:, None]
+    pictures = pictures.masked_fill((row >= heights).unsqueeze(2), 0.0)
+    sides = pad(pictures, (1, 1), mode="replicate")
+    next_row = torch.minimum(row + 1, (heights - 1).clamp_min(0)).unsqueeze(2)
+    below = pictures.gather(1, next_row.expand_as(pictures))
     above = pictures[:, (row - 1).clamp_min(0)]
     return sides[:, :, 2:] - sides[:, :, :-2], below - above
+
+
+def polar_votes(
+    length: torch.Tensor, angle: torch.Tensor, heights: torch.Tensor, cell: int, orientations: int
+) -> torch.Tensor:
+    """:func:`cell_votes` of gradients, (N, H, W) each: their length, and their angle in radians."""
+    own = time_mask(heights, length.shape[1], length.device).unsqueeze(2)
+    length = length * own
+    place = angle * (orientations / (2 * math.pi)) - 0.5
+    pixels = _cell_sums(own.expand_as(length).to(length.dtype), cell).clamp_min(1.0)
+    votes = [_cell_sums(length * _nearness(place - k, orientations), cell) for k in range(orientations)]
+    return torch.stack(votes, dim=3) / pixels.unsqueeze(3)
 
 
 def _nearness(offset: torch.Tensor, orientations: int) -> torch.Tensor:
@@ -160,7 +174,7 @@ def over_pixels(values: torch.Tensor, frame: tuple[int, int], cell: int) -> torc
     return each.repeat_interleave(cell, dim=1).repeat_interleave(cell, dim=2)[:, :height, :width]
 
 
-def _standard(votes: torch.Tensor, lengths: torch.Tensor, orientations: int) -> torch.Tensor:
+def standard(votes: torch.Tensor, lengths: torch.Tensor, orientations: int) -> torch.Tensor:
     """Votes (B, T, F), zero on padding, relative to their case's mean, compressed, about standard."""
     mask = time_mask(lengths, votes.shape[1], votes.device).to(votes.dtype).unsqueeze(2)
     votes = votes * mask

@@ -15,6 +15,7 @@ MODELS = {
     for name, model in {
         "gru": {"cell": "gru", "bidirectional": True, "layers": 2},
         "lstm": {"cell": "lstm", "bidirectional": True, "pooling": "last"},
+        "hog": {"encoder": "hog", "bidirectional": True, "pooling": "last"},
         "cnn": {"encoder": "cnn", "bidirectional": True, "pooling": "attention"},
     }.items()
 }

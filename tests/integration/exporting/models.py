@@ -10,6 +10,8 @@ GENERATION = {"task": "generation"}
 RISK = {"task": "risk", "labels": {"0": "survived", "1": "died"}}
 
 ROWS, PATCHES = {"kind": "rows", "size": 12}, {"kind": "patches", "size": 32, "patch": 8}
+WIDE = {"kind": "rows", "size": 80}
+"""Whose histograms are of cells of 10 rows, more than an exporter sees of a case."""
 HILBERT = {**PATCHES, "order": "hilbert"}
 RECORD = {
     "kind": "steps",
@@ -33,11 +35,15 @@ MODELS: dict[str, Sections] = {
     "classification frames conv_gru cnn": of({}, pictures("frames", 16), "conv_gru", encoder="cnn"),
     "classification rows conv_lstm": of({}, ROWS, "conv_lstm", bidirectional=True, pooling="last"),
     "classification rows residual": of({}, ROWS, "gru", bidirectional=True, **STACKED),
+    "classification rows gru hog": of({}, WIDE, "gru", encoder="hog", bidirectional=True),
+    "classification rows conv_gru hog": of({}, ROWS, "conv_gru", encoder="hog"),
+    "classification patches lstm hog": of({}, PATCHES, "lstm", encoder="hog", pooling="last"),
     "classification record gru_d": of({}, RECORD, "gru_d"),
     "several labels record gru_d": of({"several_labels": True}, RECORD, "gru_d"),
     "risk record gru_d": of(RISK, RECORD, "gru_d"),
     "risk record stack": of(RISK, RECORD, "lstm", **STACKED),
     "risk frames conv_gru cnn": of(RISK, pictures("frames", 16), "conv_gru", encoder="cnn"),
+    "risk frames conv_lstm hog": of(RISK, pictures("frames", 18), "conv_lstm", encoder="hog"),
     "segmentation slices conv_gru cnn": of(
         SEGMENTATION, pictures("slices", 18), "conv_gru", encoder="cnn", bidirectional=True
     ),
@@ -53,6 +59,7 @@ MODELS: dict[str, Sections] = {
         DETECTION, pictures("slices", 16), "conv_lstm", encoder="cnn", bidirectional=True
     ),
     "detection patches gru cnn": of(DETECTION, HILBERT, "gru", encoder="cnn", bidirectional=True),
+    "detection patches gru hog": of(DETECTION, HILBERT, "gru", encoder="hog", bidirectional=True),
     "detection patches lstm": of(DETECTION, PATCHES, "lstm", layers=2),
     "generation rows gru": of(GENERATION, ROWS, "gru"),
     "generation rows lstm stack": of(GENERATION, ROWS, "lstm", **STACKED),

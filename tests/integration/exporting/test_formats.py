@@ -124,6 +124,21 @@ def test_an_onnx_file_is_run_from_its_bytes(tmp_path: Path) -> None:
     assert run({"steps": torch.zeros(1, 2, 16), "lengths": torch.tensor([2])})["logits"].shape == (1, 2)
 
 
+def test_histograms_of_gradients_in_onnx(tmp_path: Path) -> None:
+    """Of a picture that is even, of one that is in part, and of lengths that are no multiple of a cell."""
+    pytest.importorskip("onnxruntime")
+    model = trained(tmp_path, EVERY["classification rows gru hog"])
+    exported(model, tmp_path / "m.onnx", "onnx")
+    lengths = torch.tensor([41, 41, 18, 1])
+    steps = torch.randn(4, 41, 80, generator=torch.Generator().manual_seed(0))
+    steps[0] = -0.0
+    steps[1:3, :, :50] = steps[1:3, :, :50].round()  # halves become zeros of either sign
+    steps[torch.arange(41) >= lengths[:, None]] = 0.0
+    found = onnx_runner((tmp_path / "m.onnx").read_bytes())({"steps": steps, "lengths": lengths})["logits"]
+    with torch.no_grad():
+        torch.testing.assert_close(found, model.network(steps, lengths), atol=1e-5, rtol=0)
+
+
 DEFAULTS = [
     "segmentation slices conv_gru cnn",
     "segmentation rows gru cnn",
@@ -167,6 +182,7 @@ def test_every_model_in_every_format(tmp_path: Path, name: str, form: Any) -> No
     [
         pytest.param("segmentation slices conv_gru cnn", marks=pytest.mark.slow),
         pytest.param("detection patches gru cnn", marks=pytest.mark.slow),
+        pytest.param("classification rows gru hog", marks=pytest.mark.slow),
         "generation rows gru",
     ],
 )

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from client.exporting import checking
+from client.exporting import checking, hog
 from client.exporting.checking import FLOAT_TOLERANCE, compared
 from client.exporting.exportable import Exportable, exportable
 from client.exporting.formats import Run, Tensors
@@ -90,6 +90,24 @@ def test_the_check_sees_what_differs(tmp_path: Path, name: str) -> None:
     with pytest.raises(ExportDiffers):
         compared(model, run, FLOAT_TOLERANCE)
     compared(model, true, FLOAT_TOLERANCE)
+
+
+def test_the_check_sees_a_gradient_that_points_the_wrong_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where ``across`` is a zero with a minus, as it is in places of pictures that are even in part."""
+    model = opened(tmp_path, small_study(**MODELS["classification rows gru hog"]))
+    true = as_it_is(exportable(model))
+    compared(model, true, FLOAT_TOLERANCE)
+
+    def divided(down: torch.Tensor, across: torch.Tensor) -> torch.Tensor:
+        steep = torch.atan(down / across)
+        half = torch.where(down > 0, torch.pi, -torch.pi)
+        return torch.where(across < 0, steep + half, steep).nan_to_num(0.0)
+
+    monkeypatch.setattr(hog, "angle", divided)
+    with pytest.raises(ExportDiffers):
+        compared(model, true, FLOAT_TOLERANCE)
 
 
 def test_a_step_is_of_generation_alone(tmp_path: Path) -> None:

@@ -10,10 +10,12 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from client.exporting.encoders import masked_encoder
+from client.exporting.hog import MaskedHogFrames, MaskedHogRows, angle
 from client.exporting.masked import MaskedRecurrent
 from client.exporting.network import ExportableClassifier
 from common.errors import TaskNotServed
 from common.models.cells import GRUD, ConvGRU, ConvLSTM, OfLengths, Stack
+from common.models.hog import HogFrames, HogRows
 from common.private.recurrent import GRU, LSTM, RNN
 from tests.conftest import small_model
 
@@ -102,13 +104,46 @@ def test_steps_one_by_one_are_the_scan(kind: Any) -> None:
             assert torch.allclose(torch.stack(found, dim=1), masked(x, LENGTHS[:1]), atol=1e-6)
 
 
+@pytest.mark.parametrize("steps", [1, 4, 7, 8, 33])
+@pytest.mark.parametrize("filler", [0.0, torch.nan])
+def test_histograms_of_gradients(filler: float, steps: int) -> None:
+    """Of noise and even areas; of lengths that are or are no multiple of the cell; whatever is behind."""
+    generator = torch.Generator().manual_seed(steps)
+    lengths = torch.tensor([steps, 1, (steps + 1) // 2, steps])
+    x = torch.randn(4, steps, 30, generator=generator, dtype=torch.float64)
+    x[:2] = x[:2].round()
+    x[3] = 1.0
+    x[torch.arange(steps) >= lengths[:, None]] = filler
+    for cell in (4, 16):
+        expected, shorter = HogRows(30, cell)(x, lengths)
+        found, same = MaskedHogRows(HogRows(30, cell))(x, lengths)
+        assert same.tolist() == shorter.tolist()
+        rows = expected.shape[1]
+        torch.testing.assert_close(found[:, :rows], expected, atol=1e-12, rtol=0)
+        assert not found[:, rows:].any()
+        frames = HogFrames((5, 6), cell)
+        found, same = MaskedHogFrames(frames)(x, lengths)
+        torch.testing.assert_close(found, frames(x, lengths)[0], atol=1e-12, rtol=0)
+        assert same is lengths
+
+
+def test_angle_of_every_sign_and_of_no_gradient() -> None:
+    sides = torch.tensor([0.0, -0.0, 1.0, -1.0, 1e-10, -1e-10, 3e5, -3e5, 0.3, -0.7])
+    down, across = torch.meshgrid(sides, sides, indexing="ij")
+    found, some = angle(down, across), (down != 0) | (across != 0)
+    apart = found - torch.atan2(down, across)
+    turns = torch.round(apart / (2 * torch.pi))  # a half turn to the left is one to the right
+    torch.testing.assert_close(apart[some], (turns * 2 * torch.pi)[some], atol=1e-6, rtol=0)
+    assert found.isfinite().all()
+
+
 @pytest.mark.parametrize("pooling", ["last", "mean", "max", "attention"])
 @pytest.mark.parametrize(
     "sequence",
     [{"kind": "rows", "size": 8}, {"kind": "patches", "size": 16, "patch": 8}, {"kind": "frames", "size": 8}],
     ids=lambda s: s["kind"],
 )
-@pytest.mark.parametrize("encoder", ["none", "cnn"])
+@pytest.mark.parametrize("encoder", ["none", "cnn", "hog"])
 def test_whole_models(encoder: str, sequence: dict[str, Any], pooling: str) -> None:
     model = {"encoder": encoder, "pooling": pooling, "bidirectional": True, "dropout": 0.3}
     network = small_model(2, sequence=sequence, model=model)
@@ -122,5 +157,5 @@ def test_whole_models(encoder: str, sequence: dict[str, Any], pooling: str) -> N
 def test_what_has_no_counterpart_is_refused_by_name() -> None:
     with pytest.raises(TaskNotServed, match="Linear"):
         MaskedRecurrent(nn.Linear(2, 2))
-    with pytest.raises(TaskNotServed, match="HogRows"):
-        masked_encoder(small_model(0, model={"encoder": "hog"}).encoder)
+    with pytest.raises(TaskNotServed, match="encoder of kind Linear"):
+        masked_encoder(nn.Linear(2, 2))
