@@ -73,16 +73,12 @@ class MaskedMaps(nn.Module):
     def __init__(self, encoder: FrameMaps) -> None:
         super().__init__()
         self.inner = masked_encoder(encoder.inner)
-        self.shape, self.channels_last = encoder.shape, encoder.channels_last
+        self.laid_out = encoder.laid_out
 
     def forward(self, steps: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """As the encoder."""
         flat, lengths = self.inner(steps, lengths)
-        channels, height, width = self.shape
-        if self.channels_last:
-            places = flat.reshape(*flat.shape[:2], height, width, channels)
-            return places.permute(0, 1, 4, 2, 3), lengths
-        return flat.reshape(*flat.shape[:2], *self.shape), lengths
+        return self.laid_out(flat), lengths
 
 
 def masked_encoder(encoder: object) -> nn.Module:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.export import Dim
+from torch.fx import GraphModule
 
 from client.exporting.interface import BATCH, LENGTH, Interface, Port
 from client.predicting.model import CALIBRATION_TEXT, TrainedModel
@@ -64,6 +65,7 @@ def to_onnx(network: nn.Module, interface: Interface, about: Mapping[str, str], 
         )
     assert program is not None  # noqa: S101  only the older exporter gives None
     proto = program.model_proto
+    _without_remarks(proto.graph)
     if int8:
         proto = _quantised(proto)
     onnx.helper.set_model_props(proto, dict(about))
@@ -132,7 +134,11 @@ def _program(network: nn.Module, interface: Interface) -> torch.export.ExportedP
         for port in interface.inputs
     )
     with torch.no_grad():
-        return torch.export.export(network, examples, dynamic_shapes=dynamic, strict=False)
+        program = torch.export.export(network, examples, dynamic_shapes=dynamic, strict=False)
+    for graph in program.graph_module.modules():
+        for node in graph.graph.nodes if isinstance(graph, GraphModule) else ():
+            node.meta.pop("stack_trace", None)  # where Consilium is installed is nobody's business
+    return program
 
 
 def _example(port: Port) -> torch.Tensor:
@@ -174,6 +180,14 @@ def _without_shapes(graph: Any) -> None:
         _without_shapes(body)
         for value in (*body.input, *body.output):
             value.type.tensor_type.ClearField("shape")
+
+
+def _without_remarks(graph: Any) -> None:
+    """Take out what the exporter notes at each node: names of files here, and of its own passes."""
+    for node in graph.node:
+        del node.metadata_props[:]
+    for body in _bodies(graph):
+        _without_remarks(body)
 
 
 def _bodies(graph: Any) -> Iterator[Any]:

@@ -6,6 +6,7 @@ import io
 import json
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 import torch
@@ -75,6 +76,17 @@ def test_onnx(tmp_path: Path, sections: dict[str, Any]) -> None:
     assert told[STUDY_TEXT] == to_canonical(model.study)
     assert json.loads(told["consilium.classes"]) == list(model.study.study.classes)
     assert [len(i.type.tensor_type.shape.dim) for i in proto.graph.input] == [3, 1]
+
+
+@pytest.mark.parametrize("form", ["torch", "onnx"])
+def test_nothing_tells_where_consilium_is_installed(tmp_path: Path, form: Any) -> None:
+    exported(trained(tmp_path, MODELS[1]), tmp_path / "model", form)
+    content = (tmp_path / "model").read_bytes()
+    if form == "torch":
+        with ZipFile(io.BytesIO(content)) as archive:
+            content = b"".join(archive.read(name) for name in archive.namelist())
+    assert b"lengths" in content, "else nothing was read"
+    assert b".py" not in content and str(Path.cwd()).encode() not in content
 
 
 def test_int8_has_products_of_whole_numbers_in_the_scan_too(tmp_path: Path) -> None:
