@@ -19,7 +19,7 @@ from client.explaining.path import path_of
 from common.models import SequenceModel
 from common.models.map_model import MapModel
 
-NODES = (32, 64, 128, 256)
+NODES = (32, 64, 128, 256, 512)
 """Points of the integral; more are taken while the sum is further off than ``TOLERANCE``."""
 
 TOLERANCE = 0.01
@@ -81,7 +81,7 @@ def integrated_gradients(
         evidence: What is explained.
         nodes: Points of the integral.
     """
-    along, share = (values.to(steps.device) for values in rule(nodes, rooted=isinstance(network, MapModel)))
+    along, share = (values.to(steps.device) for values in rule(nodes, faint=isinstance(network, MapModel)))
     path = path_of(network, steps)
     total = torch.zeros_like(path.end)
     chunk = at_once(network, steps)
@@ -96,18 +96,19 @@ def integrated_gradients(
     return Attribution(values.detach().cpu(), float(ends[0]), float(ends[1]), nodes)
 
 
-def rule(nodes: int, *, rooted: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """(nodes,) float32 places from 0 to 1, and (nodes,) their weights: Gauss-Legendre, exact for polynomials.
+def rule(nodes: int, *, faint: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """(nodes,) float32 places from 0 to 1, and (nodes,) their weights, by Gauss and Legendre.
 
     Args:
         nodes: How many.
-        rooted: Of the root of the way, so that they lie closer near 0: a U-Net normalises each channel of a
-            picture by itself, so what it says of one that fades in changes fastest while it is faint.
+        faint: Whether they are those of the third root of the way, and so most of them near 0: a U-Net
+            normalises each channel of a picture by itself, so while a picture fades in, what it says of it
+            changes fastest at the beginning.
     """
     places, weights = np.polynomial.legendre.leggauss(nodes)
     places, weights = (places + 1) / 2, weights / 2
-    if rooted:
-        places, weights = places**2, 2 * places * weights
+    if faint:
+        places, weights = places**3, 3 * places**2 * weights
     return torch.tensor(places, dtype=torch.float32), torch.tensor(weights, dtype=torch.float32)
 
 
