@@ -20,6 +20,7 @@ from client.checkpoints.checkpoint import Checkpoints, State, restore_training, 
 from client.moments import Moments, go_on, leave
 from client.sampling import balanced, going_on, shuffled
 from client.schedule import rate_share
+from common.allocation import keep_freed_memory
 from common.errors import ModelDiverged
 from common.learning import Learning, learning_of
 from common.metrics import EvaluationSums
@@ -128,6 +129,7 @@ def train(
     Raises:
         ModelDiverged: The loss is no longer finite.
     """
+    keep_freed_memory()
     seed_dropout(plan.seed, cases.device)
     steps = _Steps(model, cases, plan, moments)
     begun = checkpoints.read() if checkpoints is not None else None

@@ -7,7 +7,7 @@ from torch import nn
 
 from common.models.cells import Recurrent
 from common.models.encoders import Encoder
-from common.models.masks import time_mask
+from common.models.masks import all_full, time_mask
 from common.models.model import SequenceModel
 
 
@@ -25,6 +25,7 @@ class SequenceClassifier(SequenceModel):
     def forward(self, steps: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """(B, classes) float32 logits; see the base class."""
         outputs, lengths = self.states(steps, lengths)
-        mask = time_mask(lengths, outputs.shape[1], outputs.device)
+        steps_each = outputs.shape[1]
+        mask = None if all_full(lengths, steps_each) else time_mask(lengths, steps_each, outputs.device)
         logits: torch.Tensor = self.head(self.dropout(self.pooling(outputs, mask)))
         return logits

@@ -24,9 +24,9 @@ from torch import nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.nn.utils.rnn import PackedSequence
 
+from common.allocation import keep_freed_memory
 from common.errors import LayerNotPrivate
 from common.private.clipping.admission import admit
-from common.private.clipping.allocation import keep_freed_memory
 from common.private.clipping.coverage import times_used
 from common.private.clipping.precision import full_precision
 from common.private.clipping.sums import Units, add_clipped

@@ -15,8 +15,8 @@ def keep_freed_memory() -> None:
     """Have the C library keep up to 64 MB of freed memory instead of handing it back to the system.
 
     glibc gives the end of its heap back once more is free there than twice the largest block that it has
-    seen freed (mallopt(3), ``M_TRIM_THRESHOLD``). A private step frees more at once than a plain one, and
-    every page that was given back costs a page fault in the next step: up to a sixth of a step. So it is
-    shown one large block, once, which is never touched. Elsewhere this does nothing.
+    seen freed (mallopt(3), ``M_TRIM_THRESHOLD``). A training step frees megabytes at once, and every page
+    that was given back costs a page fault in the next step: up to a sixth of a step. So it is shown one
+    large block, once, which is never touched. Elsewhere this does nothing.
     """
     np.empty(LARGEST_BLOCK_BYTES, np.uint8)
