@@ -55,6 +55,7 @@ TOUCHES_DATA: tuple[str, ...] = (
     "client/tensors.py",
     "client/trainer.py",
     "client/workbench.py",
+    "common/allocation.py",
     "common/audit.py",
     "common/board.py",
     "common/chain.py",
