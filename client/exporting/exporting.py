@@ -56,6 +56,7 @@ def exported(
     else:
         content = to_onnx(made.network, interface, said, int8=int8)
         run = onnx_runner(content)
-    found = compared(model, made.whole(run), INT8_TOLERANCE if int8 else FLOAT_TOLERANCE)
+    tolerance = INT8_TOLERANCE if int8 else FLOAT_TOLERANCE
+    found = compared(model, made.whole(run), tolerance, coarse=int8)
     write_atomically(path, content)
     return Exported(path, len(content), found)
